@@ -1,0 +1,59 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package component
+
+import (
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spf13/pflag"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/client-go/rest"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+)
+
+// runAPIServer does what the kube-apiserver command does, except that it serves on the listener it inherits.
+func runAPIServer(args []string) error {
+	opts := options.NewServerRunOptions()
+	flags := pflag.NewFlagSet(APIServer, pflag.ContinueOnError)
+	for _, set := range opts.Flags().FlagSets {
+		flags.AddFlagSet(set)
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if err := opts.GenericServerRunOptions.ComponentGlobalsRegistry.Set(); err != nil {
+		return err
+	}
+	rest.SetDefaultWarningHandler(rest.NoWarnings{})
+	if err := logsapi.ValidateAndApply(opts.Logs, utilfeature.DefaultFeatureGate); err != nil {
+		return err
+	}
+
+	listener, err := net.FileListener(os.NewFile(ListenerFD, "listener"))
+	if err != nil {
+		return fmt.Errorf("take over the listening socket: %w", err)
+	}
+	address := listener.Addr().(*net.TCPAddr)
+	opts.SecureServing.Listener = listener
+	opts.SecureServing.BindAddress = address.IP
+	opts.SecureServing.BindPort = address.Port
+	opts.SecureServing.ExternalAddress = address.IP
+
+	ctx := genericapiserver.SetupSignalContext()
+	completed, err := opts.Complete(ctx)
+	if err != nil {
+		return err
+	}
+	if errs := completed.Validate(); len(errs) != 0 {
+		return utilerrors.NewAggregate(errs)
+	}
+	return app.Run(ctx, completed)
+}

@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"berth.dev/berth/devcluster/cluster"
+)
+
+// command is one line of the control protocol, such as "stop kube-apiserver".
+type command struct {
+	verb, component string
+}
+
+// readCommands passes on the commands in r and closes the channel when r ends.
+func readCommands(r io.Reader) <-chan command {
+	commands := make(chan command)
+	go func() {
+		defer close(commands)
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			verb, component, _ := strings.Cut(lines.Text(), " ")
+			commands <- command{verb, component}
+		}
+	}()
+	return commands
+}
+
+// run carries out the command and writes one line of answer. Nobody reading the answer is no reason to stop: the end
+// of the other side shows on standard input.
+func (c command) run(ctx context.Context, plane *cluster.Cluster, answers io.Writer) {
+	var err error
+	switch c.verb {
+	case "stop":
+		err = plane.Stop(c.component)
+	case "start":
+		err = plane.Start(ctx, c.component)
+	default:
+		err = fmt.Errorf("unknown command %q, want stop or start", c.verb)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(answers, "error: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return
+	}
+	_, _ = fmt.Fprintln(answers, "done")
+}
