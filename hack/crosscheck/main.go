@@ -9,6 +9,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -32,7 +33,7 @@ func main() {
 	flag.Parse()
 	for _, target := range flag.Args() {
 		began := time.Now()
-		n, err := check(*dir, target)
+		n, err := check(context.Background(), *dir, target)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "%s %s:\n%v\n", *dir, target, err)
 			os.Exit(1)
@@ -53,12 +54,12 @@ type listed struct {
 }
 
 // check type-checks every package of the module in dir, and all that they import, for one target.
-func check(dir, target string) (int, error) {
+func check(ctx context.Context, dir, target string) (int, error) {
 	goos, goarch, ok := strings.Cut(target, "/")
 	if !ok {
 		return 0, fmt.Errorf("%q is not GOOS/GOARCH", target)
 	}
-	pkgs, err := list(dir, goos, goarch)
+	pkgs, err := list(ctx, dir, goos, goarch)
 	if err != nil {
 		return 0, err
 	}
@@ -89,8 +90,9 @@ func check(dir, target string) (int, error) {
 	return len(pkgs), errors.Join(errs...)
 }
 
-func list(dir, goos, goarch string) ([]listed, error) {
-	cmd := exec.Command("go", "list", "-e", "-deps", "-json=ImportPath,Dir,GoFiles,Imports,ImportMap,Module,Error", "./...")
+func list(ctx context.Context, dir, goos, goarch string) ([]listed, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-e", "-deps",
+		"-json=ImportPath,Dir,GoFiles,Imports,ImportMap,Module,Error", "./...")
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0")
 	out, err := cmd.StdoutPipe()
@@ -163,8 +165,8 @@ func (c *checker) run(n *node) {
 }
 
 func (c *checker) imported(from *node, path string) (*types.Package, error) {
-	if real, ok := from.ImportMap[path]; ok {
-		path = real
+	if vendored, ok := from.ImportMap[path]; ok {
+		path = vendored
 	}
 	dep, ok := c.nodes[path]
 	if !ok {
