@@ -15,7 +15,7 @@ import (
 
 // command is one line of the control protocol, such as "stop kube-apiserver".
 type command struct {
-	verb, component string
+	verb, object string
 }
 
 // readCommands passes on the commands in r and closes the channel when r ends.
@@ -24,8 +24,8 @@ func readCommands(r io.Reader) <-chan command {
 	go func() {
 		defer close(commands)
 		for lines := bufio.NewScanner(r); lines.Scan(); {
-			verb, component, _ := strings.Cut(lines.Text(), " ")
-			commands <- command{verb, component}
+			verb, object, _ := strings.Cut(lines.Text(), " ")
+			commands <- command{verb, object}
 		}
 	}()
 	return commands
@@ -33,15 +33,17 @@ func readCommands(r io.Reader) <-chan command {
 
 // run carries out the command and writes one line of answer. Nobody reading the answer is no reason to stop: the end
 // of the other side shows on standard input.
-func (c command) run(ctx context.Context, plane *cluster.Cluster, answers io.Writer) {
+func (c command) run(ctx context.Context, plane *cluster.Cluster, e *extras, answers io.Writer) {
 	var err error
 	switch c.verb {
 	case "stop":
-		err = plane.Stop(c.component)
+		err = plane.Stop(c.object)
 	case "start":
-		err = plane.Start(ctx, c.component)
+		err = plane.Start(ctx, c.object)
+	case "install":
+		err = e.install(ctx, plane, c.object)
 	default:
-		err = fmt.Errorf("unknown command %q, want stop or start", c.verb)
+		err = fmt.Errorf("unknown command %q, want stop, start or install", c.verb)
 	}
 	if err != nil {
 		_, _ = fmt.Fprintf(answers, "error: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))

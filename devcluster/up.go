@@ -11,20 +11,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
 	"berth.dev/berth/devcluster/cluster"
 	"berth.dev/berth/devcluster/component"
-	"berth.dev/berth/devcluster/install"
-	"berth.dev/berth/devcluster/manifests"
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
-
-// startTimeout is far above the few seconds that a start takes, for machines that are busy with other things.
-const startTimeout = 2 * time.Minute
 
 const upHelp = `Run a control plane until interrupted.
 
@@ -35,7 +28,7 @@ the next start on the same directory continues with it, on the same port if that
 
 With --control, the command ends as soon as its standard input does, and takes one command per line from it:
 "stop COMPONENT" kills etcd, kube-apiserver or kube-controller-manager, and "start COMPONENT" starts it again, the API
-server on the same port. Each is answered by one line on standard output: "done" or "error: REASON".`
+server on the same port. "install EXTRA" installs what --without left out. Each is answered by one line on standard output: "done" or "error: REASON".`
 
 // upOptions are the flags of the up command.
 type upOptions struct {
@@ -63,7 +56,7 @@ func upCommand() *cobra.Command {
 	flags.StringVar(&opts.dir, "dir", "", "directory for all state (default: a temporary one)")
 	flags.StringVar(&opts.kubeconfig, "kubeconfig", "", "also write the administrator's kubeconfig to this file")
 	flags.StringSliceVar(&opts.crds, "crds", nil, "directories with further CRDs to install")
-	flags.StringSliceVar(&opts.without, "without", nil, fmt.Sprintf("what not to install, out of %q", parts))
+	flags.StringSliceVar(&opts.without, "without", nil, fmt.Sprintf("what not to install, out of %q", extraNames))
 	flags.StringVar(&opts.manifests, "manifests", "", "directory of the CRDs of Istio and Berth (default: devcluster-manifests beside the executable)")
 	flags.StringVar(&opts.audit.PolicyFile, "audit-policy", "", "audit policy of the API server")
 	flags.StringVar(&opts.audit.WebhookURL, "audit-webhook", "", "URL that receives audit events")
@@ -71,15 +64,6 @@ func upCommand() *cobra.Command {
 	cmd.MarkFlagsRequiredTogether("audit-policy", "audit-webhook")
 	return cmd
 }
-
-// What is installed unless --without names it.
-const (
-	partIstio = "istio"
-	partBerth = "berth"
-	partRoles = "kubeflow-roles"
-)
-
-var parts = []string{partIstio, partBerth, partRoles}
 
 // up runs a control plane until a signal, the end of stdin (if that controls it) or the failure of a part.
 func up(ctx context.Context, opts upOptions, stdin io.Reader, stdout io.Writer) (err error) {
@@ -89,7 +73,7 @@ func up(ctx context.Context, opts upOptions, stdin io.Reader, stdout io.Writer) 
 	// When whoever reads our output is gone, we still want to clean up, and learn of its end otherwise.
 	signal.Ignore(syscall.SIGPIPE)
 
-	crdDirs, err := opts.validate()
+	extras, err := opts.validate()
 	if err != nil {
 		return err
 	}
@@ -109,7 +93,7 @@ func up(ctx context.Context, opts upOptions, stdin io.Reader, stdout io.Writer) 
 		commands = readCommands(stdin)
 	}
 	started := make(chan error, 1)
-	go func() { started <- start(ctx, plane, opts, crdDirs) }()
+	go func() { started <- start(ctx, plane, extras) }()
 	// Whatever happens first, the commands included: their channel closes when stdin ends.
 	for {
 		select {
@@ -128,19 +112,15 @@ func up(ctx context.Context, opts upOptions, stdin io.Reader, stdout io.Writer) 
 			if !open {
 				return nil
 			}
-			command.run(ctx, plane, stdout)
+			command.run(ctx, plane, extras, stdout)
 		}
 	}
 }
 
 // validate checks what can be checked before anything starts, makes paths absolute because the parts run in another
-// directory, and returns the directories of CRDs.
-func (o *upOptions) validate() ([]string, error) {
-	for _, part := range o.without {
-		if !slices.Contains(parts, part) {
-			return nil, fmt.Errorf("--without %q: there is only %q", part, parts)
-		}
-	}
+// directory, and returns
+// what to install.
+func (o *upOptions) validate() (*extras, error) {
 	if o.audit.PolicyFile != "" {
 		path, err := filepath.Abs(o.audit.PolicyFile)
 		if err != nil {
@@ -156,72 +136,7 @@ func (o *upOptions) validate() ([]string, error) {
 			return nil, err
 		}
 	}
-	manifestsDir := o.manifests
-	if manifestsDir == "" {
-		executable, err := os.Executable()
-		if err != nil {
-			return nil, err
-		}
-		manifestsDir = filepath.Join(filepath.Dir(executable), "devcluster-manifests")
-	}
-	var dirs []string
-	for _, part := range []string{partIstio, partBerth} {
-		if slices.Contains(o.without, part) {
-			continue
-		}
-		dir := filepath.Join(manifestsDir, part)
-		if _, err := os.Stat(dir); err != nil {
-			return nil, fmt.Errorf("the CRDs of %s are missing: run \"make %s\" (%w)", part, "bin/devcluster", err)
-		}
-		dirs = append(dirs, dir)
-	}
-	return append(dirs, o.crds...), nil
-}
-
-// start brings up the parts and what a fresh Kubeflow cluster contains. kube-controller-manager comes after the CRDs,
-// because its garbage collector looks for new kinds only every 30 seconds.
-func start(ctx context.Context, plane *cluster.Cluster, opts upOptions, crdDirs []string) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-
-	type parsed struct {
-		crds []*unstructured.Unstructured
-		err  error
-	}
-	reading := make(chan parsed, 1)
-	go func() {
-		crds, err := install.CRDs(crdDirs)
-		reading <- parsed{crds, err}
-	}()
-	for _, name := range []string{component.Etcd, component.APIServer} {
-		if err := plane.Start(ctx, name); err != nil {
-			return err
-		}
-	}
-	read := <-reading
-	if read.err != nil {
-		return read.err
-	}
-	config, err := plane.Config()
-	if err != nil {
-		return err
-	}
-	installer, err := install.New(config)
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(opts.without, partRoles) {
-		if err := installer.Roles(ctx, manifests.KubeflowRoles); err != nil {
-			return err
-		}
-	}
-	if err := installer.CRDs(ctx, read.crds); err != nil {
-		return err
-	}
-	if err := plane.Start(ctx, component.ControllerManager); err != nil {
-		return err
-	}
-	return installer.AwaitAggregation(ctx)
+	return newExtras(*o)
 }
 
 // announce tells users and programs how to reach the cluster.

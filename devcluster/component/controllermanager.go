@@ -7,7 +7,6 @@ import (
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app"
 )
 
-
 // runControllerManager runs the kube-controller-manager command as it is.
 func runControllerManager(args []string) error {
 	command := app.NewControllerManagerCommand()
