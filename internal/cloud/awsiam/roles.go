@@ -84,7 +84,7 @@ func (r *Roles) Revoke(ctx context.Context, namespace, roleARN string) error {
 	err := r.edit(ctx, roleARN, func(_, _ cloud.RoleARN, doc string) (string, bool, error) {
 		return removeSubject(doc, namespace)
 	})
-	if gone := new(types.NoSuchEntityException); err == nil || errors.As(err, &gone) {
+	if _, gone := errors.AsType[*types.NoSuchEntityException](err); gone || err == nil {
 		return nil
 	}
 	return fmt.Errorf("stop namespace %q from assuming role %q: %w", namespace, roleARN, err)
@@ -186,7 +186,7 @@ func write(ctx context.Context, client *iam.Client, role cloud.RoleARN, doc stri
 		return nil
 	}
 	err = fmt.Errorf("write trust policy: %w", explain(ctx, err))
-	if full := new(types.LimitExceededException); errors.As(err, &full) {
+	if _, full := errors.AsType[*types.LimitExceededException](err); full {
 		return fmt.Errorf("%w: %w: the role's trust policy is full (2048 characters, unless the AWS account has a higher quota): "+
 			"raise the quota \"Role trust policy length\", use one more role, or allow namespaces by a StringLike pattern with annotateOnly: true",
 			cloud.ErrInvalid, err)
@@ -194,9 +194,10 @@ func write(ctx context.Context, client *iam.Client, role cloud.RoleARN, doc stri
 	return err
 }
 
-// pause waits longer each time, and never as long as the other writer does.
+// pause waits longer each time, and hardly ever as long as the other writer does.
 func pause(ctx context.Context, writes int) {
-	timer := time.NewTimer(time.Duration(writes) * (50 + time.Duration(rand.IntN(100))) * time.Millisecond)
+	wait := rand.N(time.Duration(150*writes) * time.Millisecond) //nolint:gosec // keeps two writers apart, keeps no secret
+	timer := time.NewTimer(50*time.Millisecond + wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -206,8 +207,7 @@ func pause(ctx context.Context, writes int) {
 
 // explain says what went wrong in words that stay the same from one try to the next.
 func explain(ctx context.Context, err error) error {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return cloud.Rephrase(err, api.ErrorCode()+": "+api.ErrorMessage())
 	}
 	if ctx.Err() != nil {

@@ -93,17 +93,27 @@ func TestRoles_errors(t *testing.T) {
 		"another account":     {arn: "arn:aws:iam::999999999999:role/ml/reader", trust: usable, wantInvalid: true, wantUntouched: true, wantText: "123456789012"},
 		"another path":        {arn: "arn:aws:iam::123456789012:role/reader", trust: usable, wantInvalid: true, wantUntouched: true, wantText: readerARN},
 		"no such role":        {arn: "arn:aws:iam::123456789012:role/gone", trust: usable, wantUntouched: true, wantText: "NoSuchEntity"},
-		"read refused": {arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.FailNext(1, "AccessDenied") },
-			wantUntouched: true, wantText: "AccessDenied"},
-		"read failing": {arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.FailNext(9, "ServiceFailure") },
-			wantUntouched: true, wantText: "ServiceFailure"},
-		"write refused": {arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.FailNextWrite(1, "AccessDenied") },
-			wantText: "AccessDenied", wantWrites: 1},
-		"write failing": {arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.FailNextWrite(9, "ServiceFailure") },
-			wantText: "ServiceFailure", wantWrites: 3},
+		"read refused": {
+			arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.FailNext(1, "AccessDenied") },
+			wantUntouched: true, wantText: "AccessDenied",
+		},
+		"read failing": {
+			arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.FailNext(9, "ServiceFailure") },
+			wantUntouched: true, wantText: "ServiceFailure",
+		},
+		"write refused": {
+			arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.FailNextWrite(1, "AccessDenied") },
+			wantText: "AccessDenied", wantWrites: 1,
+		},
+		"write failing": {
+			arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.FailNextWrite(9, "ServiceFailure") },
+			wantText: "ServiceFailure", wantWrites: 3,
+		},
 		"policy full": {arn: readerARN, trust: policy(subs(clusterA, filler)), wantInvalid: true, wantText: "2048", wantWrites: 1},
-		"change undone for ever": {arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.LoseNext(99) },
-			wantText: "another writer", wantWrites: maxWrites},
+		"change undone for ever": {
+			arn: readerARN, trust: usable, sabotage: func(a *cloudtest.AWS) { a.LoseNext(99) },
+			wantText: "another writer", wantWrites: maxWrites,
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -233,8 +243,10 @@ func inParallel(t *testing.T, n int, do func(i int) error) {
 // noCredentials takes away what the SDK's default chain could find on the machine of the test.
 func noCredentials(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
-	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
-		"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_REGION"} {
+	for _, name := range []string{
+		"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+		"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_REGION",
+	} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -226,8 +226,7 @@ func write(ctx context.Context, conn *session, resource string, policy *iamv1.Po
 
 // status is the HTTP status that Google answered with, zero where it did not answer.
 func status(err error) int {
-	var answer *googleapi.Error
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*googleapi.Error](err); ok {
 		return answer.Code
 	}
 	return 0
@@ -238,9 +237,10 @@ func conflict(err error) bool {
 	return code == http.StatusConflict || code == http.StatusPreconditionFailed
 }
 
-// pause waits longer each time, and never as long as the other writer does.
+// pause waits longer each time, and hardly ever as long as the other writer does.
 func pause(ctx context.Context, try int) {
-	timer := time.NewTimer(time.Duration(try) * (50 + time.Duration(rand.IntN(100))) * time.Millisecond)
+	wait := rand.N(time.Duration(150*try) * time.Millisecond) //nolint:gosec // keeps two writers apart, keeps no secret
+	timer := time.NewTimer(50*time.Millisecond + wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -250,8 +250,8 @@ func pause(ctx context.Context, try int) {
 
 // explain says what Google answered, in one line that stays the same from one try to the next.
 func explain(err error) error {
-	var answer *googleapi.Error
-	if !errors.As(err, &answer) {
+	answer, ok := errors.AsType[*googleapi.Error](err)
+	if !ok {
 		return err
 	}
 	words := fmt.Sprintf("%d %s", answer.Code, http.StatusText(answer.Code))

@@ -80,8 +80,10 @@ func TestServiceAccounts_pool(t *testing.T) {
 		"of the credentials":     {credentials: "cluster", email: trainer, want: ours},
 		"of the service account": {email: trainer, want: "serviceAccount:models.svc.id.goog[team-a/default-editor]"},
 		"as set":                 {option: "fleet", credentials: "cluster", email: trainer, want: "serviceAccount:fleet.svc.id.goog[team-a/default-editor]"},
-		"domain-scoped": {email: "trainer@models.example.com.iam.gserviceaccount.com",
-			want: "serviceAccount:example.com:models.svc.id.goog[team-a/default-editor]"},
+		"domain-scoped": {
+			email: "trainer@models.example.com.iam.gserviceaccount.com",
+			want:  "serviceAccount:example.com:models.svc.id.goog[team-a/default-editor]",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
