@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1
+
+// Condition types of a Profile.
+const (
+	// ConditionReady sums up the other conditions.
+	ConditionReady = "Ready"
+	// ConditionNamespaceReady says whether the namespace is there and belongs to the profile.
+	ConditionNamespaceReady = "NamespaceReady"
+	// ConditionAccessReady says whether the service accounts and role bindings are in place.
+	ConditionAccessReady = "AccessReady"
+	// ConditionMeshReady says whether the mesh lets in exactly whom it should.
+	ConditionMeshReady = "MeshReady"
+	// ConditionQuotaReady says whether the namespace has the quota that the spec asks for.
+	ConditionQuotaReady = "QuotaReady"
+	// ConditionPluginsReady says whether the plugins are applied.
+	ConditionPluginsReady = "PluginsReady"
+)
+
+// Reasons of conditions of a Profile.
+const (
+	// ReasonReady means that everything is in place.
+	ReasonReady = "Ready"
+	// ReasonProgressing means that work is under way and nothing failed yet.
+	ReasonProgressing = "Progressing"
+	// ReasonDeleting means that the profile is being deleted.
+	ReasonDeleting = "Deleting"
+	// ReasonDeletionBlocked means that something keeps the profile from being deleted; the message says what.
+	ReasonDeletionBlocked = "DeletionBlocked"
+	// ReasonNamespaceNotOwned means that a namespace of that name exists and was not given to this profile.
+	ReasonNamespaceNotOwned = "NamespaceNotOwned"
+	// ReasonNamespaceReserved means that the name is that of a namespace of the platform.
+	ReasonNamespaceReserved = "NamespaceReserved"
+	// ReasonNamespaceTerminating means that the namespace is being deleted and will be made anew once it is gone.
+	ReasonNamespaceTerminating = "NamespaceTerminating"
+	// ReasonNamespaceLabelsUnreadable means that the namespace labels file could not be read since the start.
+	ReasonNamespaceLabelsUnreadable = "NamespaceLabelsUnreadable"
+	// ReasonNameInvalid means that no namespace can have the profile's name.
+	ReasonNameInvalid = "NameInvalid"
+	// ReasonOwnerInvalid means that nobody can be given access under the owner as written.
+	ReasonOwnerInvalid = "OwnerInvalid"
+	// ReasonMeshNotInstalled means that the cluster lacks the mesh's kinds; the message says which.
+	ReasonMeshNotInstalled = "MeshNotInstalled"
+	// ReasonQuotaInvalid means that the quota can't be had as written.
+	ReasonQuotaInvalid = "QuotaInvalid"
+	// ReasonNoQuota means that the spec asks for no quota.
+	ReasonNoQuota = "NoQuota"
+	// ReasonNoPlugins means that the spec asks for no plugins.
+	ReasonNoPlugins = "NoPlugins"
+	// ReasonPluginInvalid means that a plugin's spec can't be used as written.
+	ReasonPluginInvalid = "PluginInvalid"
+	// ReasonPluginFailed means that the provider refused or could not be reached.
+	ReasonPluginFailed = "PluginFailed"
+	// ReasonPluginRevokeFailed means that a binding could not be taken back.
+	ReasonPluginRevokeFailed = "PluginRevokeFailed"
+	// ReasonApplyFailed means that the API server refused a write; the message says which and why.
+	ReasonApplyFailed = "ApplyFailed"
+)

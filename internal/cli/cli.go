@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is what a person types: one file per subcommand.
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker; without, it is the version that Go recorded.
+var version = ""
+
+// Main runs the command that args name and returns the exit code. The program looks at its own name first: as
+// /manager it is the controller, so that the manifests of Kubeflow's profile controller work unchanged.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	root := Root()
+	root.SetArgs(arguments(args))
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	default:
+		fmt.Fprintln(os.Stderr, "Error:", err)
+		return 1
+	}
+}
+
+// arguments are args as the root command understands them, whatever name the program was called by.
+func arguments(args []string) []string {
+	switch filepath.Base(args[0]) {
+	case "manager":
+		return append([]string{"controller"}, args[1:]...)
+	case "access-management":
+		return append([]string{"kfam"}, args[1:]...)
+	}
+	return args[1:]
+}
+
+// Root is the command with all its subcommands.
+func Root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "berth",
+		Short: "Berth gives every team its own berth on a shared Kubernetes cluster",
+		Long: "Berth gives every team its own berth on a shared Kubernetes cluster for machine learning:\n" +
+			"a namespace that is theirs, within budget, with the right people in it.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       Version(),
+	}
+	root.AddCommand(controllerCommand(), renderCommand(), demoCommand())
+	return root
+}
+
+// Version is the version of the program.
+func Version() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,208 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controller runs all of Berth's controllers in one process.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/cloud/awsiam"
+	"berth.dev/berth/internal/cloud/gcpwi"
+	"berth.dev/berth/internal/controller/plugin"
+	"berth.dev/berth/internal/controller/profile"
+	"berth.dev/berth/internal/labelsfile"
+	"berth.dev/berth/internal/render"
+)
+
+// Options are what the controllers need.
+type Options struct {
+	// RESTConfig is the cluster.
+	RESTConfig *rest.Config
+	// Render is what the administrator decided for all profiles, except the namespace labels.
+	Render render.Config
+	// OpenLabels opens the namespace labels file.
+	OpenLabels func(labelsfile.Options) (*labelsfile.File, error)
+	// MetricsAddress and ProbeAddress are where metrics and probes are served; 0 for nowhere.
+	MetricsAddress, ProbeAddress string
+	// LeaderElection has one of several replicas work at a time, by a lease in LeaderElectionNamespace, the pod's own
+	// where that is empty.
+	LeaderElection          bool
+	LeaderElectionNamespace string
+	// PluginVerify is how often bindings to cloud identities are looked at again.
+	PluginVerify time.Duration
+	// Providers replaces the real cloud providers, for tests.
+	Providers map[string]plugin.Provider
+	// WrapClient wraps the client that writes, for tests that inject failures.
+	WrapClient func(client.Client) client.Client
+}
+
+// LeaseName is the name of the lease by which replicas agree who works, as in Kubeflow's profile controller.
+const LeaseName = "kubeflow-profile-controller"
+
+// Scheme has all the kinds that the controllers know.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, kubeflowv1.AddToScheme, securityv1beta1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("register kinds: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// Run runs the controllers until ctx ends.
+func Run(ctx context.Context, o Options) error {
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	if err := profile.RegisterMetrics(); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	if err := registerAll(mgr, o); err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("serve /healthz: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("serve /readyz: %w", err)
+	}
+	log.FromContext(ctx).Info("Starting the controllers", "mesh", o.Render.MeshMode)
+	return mgr.Start(ctx)
+}
+
+// registerAll is the flat list of everything that runs.
+func registerAll(mgr ctrl.Manager, o Options) error {
+	recorder := mgr.GetEventRecorder("berth")
+	var enqueueAll func()
+	labelsFile, err := o.OpenLabels(labelsfile.Options{
+		Changed: func() { enqueueAll() },
+		Failed: func(err error) {
+			profile.LabelsFailed()
+			ctrl.Log.Error(err, "Could not use the namespace labels file; the last good labels stay in force")
+			tellLabelsFailed(recorder, err)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	c := mgr.GetClient()
+	if o.WrapClient != nil {
+		c = o.WrapClient(c)
+	}
+	profiles := profile.New(profile.Options{
+		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Config: o.Render,
+		Labels: labelsFile.Labels, Reserved: ownNamespace(), Now: time.Now,
+	})
+	enqueue, err := profiles.Register(mgr)
+	if err != nil {
+		return err
+	}
+	enqueueAll = func() { enqueue(context.Background()) } //nolint:forbidigo // the file's watcher has no context to pass
+
+	providers := o.Providers
+	if providers == nil {
+		providers = map[string]plugin.Provider{
+			render.PluginAWSIAM:           awsiam.New(awsiam.Options{}),
+			render.PluginWorkloadIdentity: gcpwi.New(gcpwi.Options{}),
+		}
+	}
+	plugins := plugin.New(plugin.Options{
+		Client: c, Recorder: recorder, Config: o.Render, Providers: providers, Verify: o.PluginVerify, Now: time.Now,
+	})
+	if err := plugins.Register(mgr); err != nil {
+		return err
+	}
+	for _, runnable := range []interface{ Start(context.Context) error }{labelsFile, profile.Heartbeat{}} {
+		if err := mgr.Add(runnable); err != nil {
+			return fmt.Errorf("add %T: %w", runnable, err)
+		}
+	}
+	return nil
+}
+
+// tellLabelsFailed records an Event. Its object is the cluster's default namespace, as the trouble is no single
+// profile's.
+func tellLabelsFailed(recorder events.EventRecorder, err error) {
+	regarding := &corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: corev1.NamespaceDefault}
+	if own := ownNamespace(); len(own) > 0 {
+		regarding.Name = own[0]
+	}
+	recorder.Eventf(regarding, nil, corev1.EventTypeWarning, "NamespaceLabelsInvalid", "Reload", "%s", err.Error())
+}
+
+// ownNamespace is the namespace that this process runs in, if it runs in a cluster.
+func ownNamespace() []string {
+	data, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		return nil
+	}
+	return []string{strings.TrimSpace(string(data))}
+}
+
+func newManager(o Options) (ctrl.Manager, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(o.RESTConfig, ctrl.Options{
+		Scheme:                        scheme,
+		Metrics:                       server.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:        o.ProbeAddress,
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionID:              LeaseName,
+		LeaderElectionNamespace:       o.LeaderElectionNamespace,
+		LeaderElectionResourceLock:    resourcelock.LeasesResourceLock,
+		LeaderElectionReleaseOnCancel: true,
+		Cache:                         cacheOptions(),
+		Client: client.Options{Cache: &client.CacheOptions{
+			Unstructured: true,
+			// A second look right after a write must see it, or it would write again.
+			EnableReadYourWritesConsistency: ptr.To(true),
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the controllers: %w", err)
+	}
+	return mgr, nil
+}
+
+// cacheOptions keep out of memory what nobody reads: most of a cluster's objects are not ours, and a third of each
+// object is the record of who wrote which field.
+func cacheOptions() cache.Options {
+	gateways := labels.SelectorFromSet(labels.Set{kubeflowv1.ManagedByLabel: kubeflowv1.ManagedByValue})
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.ServiceAccount{}: {Field: fields.OneTermNotEqualSelector("metadata.name", "default")},
+			&corev1.ResourceQuota{}:  {Field: fields.OneTermEqualSelector("metadata.name", "kf-resource-quota")},
+			profile.NewGateway():     {Label: gateways},
+		},
+	}
+}

@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package profile is the controller that gives every Profile its namespace and everything in it, and keeps it so.
+package profile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/kube/apply"
+	"berth.dev/berth/internal/kube/status"
+	"berth.dev/berth/internal/render"
+)
+
+// Options are what a Reconciler needs.
+type Options struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Direct reads past the cache.
+	Direct client.Reader
+	// Recorder takes Events.
+	Recorder events.EventRecorder
+	// Config is what the administrator decided. Its namespace labels are those of Labels.
+	Config render.Config
+	// Labels returns the namespace labels, and false while they can't be read.
+	Labels func() (map[string]string, bool)
+	// Reserved are namespaces that no profile may take, such as the controller's own.
+	Reserved []string
+	// Now is the time; conditions carry it.
+	Now func() time.Time
+}
+
+// Reconciler makes the cluster match a Profile.
+type Reconciler struct {
+	Options
+
+	writer  *apply.Writer
+	mesh    meshKinds
+	repairs *repairs
+}
+
+// New returns a Reconciler. Register makes it run.
+func New(options Options) *Reconciler {
+	return &Reconciler{
+		Options: options,
+		writer:  apply.NewWriter(options.Client, options.Direct),
+		repairs: newRepairs(options.Now),
+	}
+}
+
+// Reconcile makes the cluster match p. The outline below is the whole controller.
+func (r *Reconciler) Reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl.Result, error) {
+	result, err := r.reconcile(ctx, p)
+	if apierrors.IsConflict(err) {
+		// Somebody else wrote first. That is no failure: look again, soon, without a word.
+		return ctrl.Result{RequeueAfter: conflictPause}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	handled.WithLabelValues("reconcile").Inc()
+	return result, nil
+}
+
+// conflictPause lets the cache catch up before the next look.
+const conflictPause = 50 * time.Millisecond
+
+func (r *Reconciler) reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl.Result, error) {
+	if !p.DeletionTimestamp.IsZero() {
+		result, err := r.finalize(ctx, p)
+		count(failureDeletion, err)
+		return result, err
+	}
+	in, err := r.gather(ctx, p) // all reads
+	if err != nil {
+		count(failureNamespaceRead, err)
+		return ctrl.Result{}, fmt.Errorf("gather inputs of profile %q: %w", p.Name, err)
+	}
+	tenant := render.Profile(p, in) // pure
+	todo, err := r.plan(ctx, p, in, tenant)
+	if err != nil {
+		count(failureNamespaceRead, err)
+		return ctrl.Result{}, fmt.Errorf("compare profile %q with the cluster: %w", p.Name, err)
+	}
+	occasion := r.repairs.occasion(p, in.Config, todo.writes())
+	if pause := r.repairs.pause(p, occasion); pause > 0 {
+		return ctrl.Result{RequeueAfter: pause}, nil
+	}
+	done := r.do(ctx, p, todo) // all writes
+	done.count()
+	reported := r.report(ctx, p, tenant, occasion, done)
+	count(failureStatus, reported)
+	if err := errors.Join(done.err(), reported); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.repairs.settled(p, in.Config)
+	return ctrl.Result{}, nil
+}
+
+// gather reads what rendering depends on.
+func (r *Reconciler) gather(ctx context.Context, p *kubeflowv1.Profile) (render.Input, error) {
+	in := render.Input{Config: r.Config, Mesh: r.mesh.served(), Reserved: r.Reserved}
+	labels, known := r.Labels()
+	in.Config.NamespaceLabels, in.LabelsUnknown = labels, !known
+
+	ns := &corev1.Namespace{}
+	switch err := r.Client.Get(ctx, client.ObjectKey{Name: p.Name}, ns); {
+	case err == nil:
+		in.Namespace = ns
+	case !apierrors.IsNotFound(err):
+		return in, fmt.Errorf("read namespace %q: %w", p.Name, err)
+	}
+	editor := &corev1.ServiceAccount{}
+	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: p.Name, Name: render.EditorName}, editor); {
+	case err == nil:
+		in.Editor = editor
+	case !apierrors.IsNotFound(err):
+		return in, fmt.Errorf("read service account %s/%s: %w", p.Name, render.EditorName, err)
+	}
+	return in, nil
+}
+
+// addFinalizer makes sure that nothing is made which a deletion could leave behind.
+func (r *Reconciler) addFinalizer(ctx context.Context, p *kubeflowv1.Profile) error {
+	if controllerutil.ContainsFinalizer(p, kubeflowv1.ProfileFinalizer) {
+		return nil
+	}
+	before := p.DeepCopy()
+	controllerutil.AddFinalizer(p, kubeflowv1.ProfileFinalizer)
+	return r.patchFinalizers(ctx, p, before, "add")
+}
+
+func (r *Reconciler) removeFinalizer(ctx context.Context, p *kubeflowv1.Profile) error {
+	if !controllerutil.ContainsFinalizer(p, kubeflowv1.ProfileFinalizer) {
+		return nil
+	}
+	before := p.DeepCopy()
+	controllerutil.RemoveFinalizer(p, kubeflowv1.ProfileFinalizer)
+	return client.IgnoreNotFound(r.patchFinalizers(ctx, p, before, "remove"))
+}
+
+// patchFinalizers writes the list of finalizers and nothing else: the spec stays as its author wrote it.
+func (r *Reconciler) patchFinalizers(ctx context.Context, p, before *kubeflowv1.Profile, verb string) error {
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, p, patch, apply.FieldOwner); err != nil {
+		return fmt.Errorf("%s finalizer of profile %q: %w", verb, p.Name, err)
+	}
+	return nil
+}
+
+// tell records an Event on p.
+func (r *Reconciler) tell(p *kubeflowv1.Profile, event status.Event) {
+	r.Recorder.Eventf(p, nil, event.Type, event.Reason, "Reconcile", "%s", event.Note)
+}

@@ -1,0 +1,117 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package profile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/render"
+)
+
+// workers is how many profiles are worked on at once. They mostly wait for the API server.
+const workers = 16
+
+// Register makes r run in mgr. It returns a function that has every profile looked at again.
+func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context), err error) {
+	all := make(chan event.GenericEvent)
+	c, err := ctrl.NewControllerManagedBy(mgr).
+		Named("profile").
+		For(&kubeflowv1.Profile{}).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(byName)).
+		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
+		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
+		Watches(&corev1.ResourceQuota{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours(), quotaSpecChanged())).
+		WatchesRawSource(source.Channel(all, &handler.EnqueueRequestForObject{})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		Build(reconcile.AsReconciler(mgr.GetClient(), r))
+	if err != nil {
+		return nil, fmt.Errorf("set up the profile controller: %w", err)
+	}
+	enqueueAll = func(ctx context.Context) {
+		select {
+		case <-mgr.Elected():
+		default:
+			return // whoever is elected looks at every profile to begin with
+		}
+		if err := enqueue(ctx, mgr.GetClient(), all); err != nil {
+			log.FromContext(ctx).Error(err, "Could not have all profiles looked at again")
+		}
+	}
+	watcher := &meshWatcher{
+		mapper:     mgr.GetRESTMapper(),
+		kinds:      &r.mesh,
+		controller: c,
+		source: func(obj client.Object) source.Source {
+			return source.Kind(mgr.GetCache(), obj, handler.EnqueueRequestsFromMapFunc(byNamespace), ours())
+		},
+		enqueueAll: enqueueAll,
+	}
+	// Before the start, so that the first look at a profile knows already; then as long as something is missing.
+	if _, err := watcher.look(context.Background(), false); err != nil { //nolint:forbidigo // nothing to cancel yet
+		return nil, fmt.Errorf("look for the kinds of the mesh: %w", err)
+	}
+	return enqueueAll, mgr.Add(watcher)
+}
+
+// enqueue sends every profile to the queue.
+func enqueue(ctx context.Context, reader client.Reader, all chan<- event.GenericEvent) error {
+	var profiles kubeflowv1.ProfileList
+	if err := reader.List(ctx, &profiles); err != nil {
+		return fmt.Errorf("list profiles: %w", err)
+	}
+	for i := range profiles.Items {
+		select {
+		case all <- event.GenericEvent{Object: &profiles.Items[i]}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// byName and byNamespace find the profile by name rather than by owner reference: that may be what was tampered with.
+func byName(_ context.Context, obj client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: obj.GetName()}}}
+}
+
+func byNamespace(_ context.Context, obj client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: obj.GetNamespace()}}}
+}
+
+// ours lets only those objects through that render makes.
+func ours() predicate.Predicate {
+	return predicate.NewPredicateFuncs(func(obj client.Object) bool {
+		return slices.Contains(render.Names, obj.GetName())
+	})
+}
+
+// quotaSpecChanged leaves out the updates by which the server counts usage, which are many.
+func quotaSpecChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(*corev1.ResourceQuota)
+		after, alsoOK := e.ObjectNew.(*corev1.ResourceQuota)
+		return !ok || !alsoOK ||
+			!equality.Semantic.DeepEqual(before.Spec, after.Spec) ||
+			!equality.Semantic.DeepEqual(before.Labels, after.Labels) ||
+			!equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences)
+	}}
+}

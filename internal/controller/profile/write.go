@@ -1,0 +1,161 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package profile
+
+import (
+	"context"
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/kube/apply"
+	"berth.dev/berth/internal/render"
+)
+
+// todo is what has to be written for a profile.
+type todo struct {
+	// blocked means that nothing may be written now.
+	blocked *render.Problem
+	// namespace is the write of the namespace, if any.
+	namespace *apply.Op
+	parts     []partTodo
+}
+
+type partTodo struct {
+	render.Part
+	ops []apply.Op
+}
+
+// writes counts the planned writes.
+func (t todo) writes() int {
+	n := 0
+	if t.namespace != nil {
+		n++
+	}
+	for _, part := range t.parts {
+		n += len(part.ops)
+	}
+	return n
+}
+
+// plan compares tenant with the cluster.
+func (r *Reconciler) plan(ctx context.Context, p *kubeflowv1.Profile, in render.Input, tenant render.Tenant) (todo, error) {
+	if !tenant.Claim.Allowed() {
+		return todo{blocked: tenant.Claim.Problem}, nil
+	}
+	if in.Namespace != nil && !in.Namespace.DeletionTimestamp.IsZero() {
+		return todo{blocked: terminating(p.Name)}, nil
+	}
+	var t todo
+	ops, err := r.writer.Plan(ctx, p.UID, []render.Object{tenant.Namespace}, nil)
+	if err != nil {
+		return t, err
+	}
+	if len(ops) > 0 {
+		t.namespace = &ops[0]
+	}
+	for _, part := range tenant.Parts {
+		ops, err := r.writer.Plan(ctx, p.UID, part.Objects, part.Absent)
+		if err != nil {
+			return t, err
+		}
+		t.parts = append(t.parts, partTodo{Part: part, ops: ops})
+	}
+	return t, nil
+}
+
+func terminating(namespace string) *render.Problem {
+	return &render.Problem{
+		Reason:  kubeflowv1.ReasonNamespaceTerminating,
+		Message: "namespace " + namespace + " is being deleted; it will be made anew once it is gone",
+	}
+}
+
+// outcome is what became of a todo.
+type outcome struct {
+	blocked   *render.Problem
+	namespace error
+	parts     []partOutcome
+	changes   []apply.Change
+}
+
+type partOutcome struct {
+	render.Part
+	err error
+}
+
+// err joins everything that failed, except what time alone will mend.
+func (o outcome) err() error {
+	errs := []error{o.namespace}
+	for _, part := range o.parts {
+		errs = append(errs, part.err)
+	}
+	return errors.Join(errs...)
+}
+
+// count adds what failed to the metrics.
+func (o outcome) count() {
+	kind := failureNamespaceUpdate
+	if len(o.parts) == 0 {
+		kind = failureNamespaceCreate
+	}
+	count(kind, o.namespace)
+	kinds := map[string]string{
+		kubeflowv1.ConditionMeshReady:   failureMesh,
+		kubeflowv1.ConditionQuotaReady:  failureQuota,
+		kubeflowv1.ConditionAccessReady: failureAccess,
+	}
+	for _, part := range o.parts {
+		count(kinds[part.Condition], part.err)
+	}
+}
+
+// do carries out t. The namespace is made before what goes into it, but changed after: its annotation names the owner
+// until everything has been moved to the new one.
+func (r *Reconciler) do(ctx context.Context, p *kubeflowv1.Profile, t todo) outcome {
+	if t.blocked != nil {
+		return outcome{blocked: t.blocked}
+	}
+	var o outcome
+	if o.namespace = r.addFinalizer(ctx, p); o.namespace != nil {
+		return o
+	}
+	first := t.namespace != nil && t.namespace.Action == apply.Create
+	if first {
+		if o.write(ctx, r.writer, *t.namespace, &o.namespace); o.namespace != nil {
+			return o
+		}
+	}
+	for _, part := range t.parts {
+		done := partOutcome{Part: part.Part}
+		for _, op := range part.ops {
+			if o.write(ctx, r.writer, op, &done.err); done.err != nil {
+				break // within a part the order matters, between parts it does not
+			}
+		}
+		if isTerminating(done.err) {
+			return outcome{blocked: terminating(p.Name), changes: o.changes}
+		}
+		o.parts = append(o.parts, done)
+	}
+	if t.namespace != nil && !first && o.err() == nil {
+		o.write(ctx, r.writer, *t.namespace, &o.namespace)
+	}
+	return o
+}
+
+func (o *outcome) write(ctx context.Context, writer *apply.Writer, op apply.Op, err *error) {
+	change, failure := writer.Do(ctx, op)
+	if change != nil {
+		o.changes = append(o.changes, *change)
+	}
+	*err = failure
+}
+
+// isTerminating recognises the refusal to create anything in a namespace that is being deleted.
+func isTerminating(err error) bool {
+	return err != nil && apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+}

@@ -1,0 +1,170 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"berth.dev/berth/internal/render"
+)
+
+// difference is what has to change for a live object to be as wanted.
+type difference struct {
+	// patch is a JSON merge patch; nil when nothing has to change.
+	patch map[string]any
+	// recreate is set when the API server refuses to change the field in place.
+	recreate bool
+	// fields are the changed fields, for people: "subjects", "metadata.labels".
+	fields []string
+}
+
+// diff compares what is wanted with what is there. Labels, annotations, owner references and fields that are not
+// exact are shared with others, who keep what they added.
+func diff(want render.Object, live render.Resource) (difference, error) {
+	wantTree, err := tree(want.Resource)
+	if err != nil {
+		return difference{}, err
+	}
+	liveTree, err := tree(live)
+	if err != nil {
+		return difference{}, err
+	}
+	if !reflect.DeepEqual(wantTree["roleRef"], liveTree["roleRef"]) {
+		return difference{recreate: true, fields: []string{"roleRef"}}, nil
+	}
+
+	var d difference
+	metadata := map[string]any{}
+	record := func(field string, value any) {
+		metadata[field] = value
+		d.fields = append(d.fields, "metadata."+field)
+	}
+	if labels := mapPatch(want.GetLabels(), want.AbsentLabels, live.GetLabels()); labels != nil {
+		record("labels", labels)
+	}
+	if annotations := mapPatch(want.GetAnnotations(), want.AbsentAnnotations, live.GetAnnotations()); annotations != nil {
+		record("annotations", annotations)
+	}
+	if owners, changed := mergeOwners(want.GetOwnerReferences(), live.GetOwnerReferences()); changed {
+		record("ownerReferences", owners)
+	}
+
+	patch := map[string]any{}
+	for _, field := range fields(want, wantTree) {
+		value, changed := patchValue(wantTree[field], liveTree[field], slices.Contains(want.Exact, field))
+		if changed {
+			patch[field] = value
+			d.fields = append(d.fields, field)
+		}
+	}
+	if len(d.fields) == 0 {
+		return d, nil
+	}
+	// The patch was made from this version: whoever wrote since then is not overwritten, we look again instead.
+	metadata["resourceVersion"] = live.GetResourceVersion()
+	metadata["uid"] = string(live.GetUID())
+	patch["metadata"] = metadata
+	d.patch = patch
+	return d, nil
+}
+
+// fields are the top-level fields to compare, besides metadata.
+func fields(want render.Object, wantTree map[string]any) []string {
+	names := slices.Clone(want.Exact)
+	for name, value := range wantTree {
+		if m, isMap := value.(map[string]any); isMap && len(m) == 0 {
+			continue // how an unset struct comes out
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// tree is obj as generic JSON, without what identifies it and what the server alone writes.
+func tree(obj render.Resource) (map[string]any, error) {
+	t, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return nil, fmt.Errorf("convert %T %q: %w", obj, obj.GetName(), err)
+	}
+	for _, field := range []string{"apiVersion", "kind", "metadata", "status"} {
+		delete(t, field)
+	}
+	return t, nil
+}
+
+// mapPatch sets the keys of want and removes those of absent. It is nil when nothing has to change.
+func mapPatch(want map[string]string, absent []string, live map[string]string) map[string]any {
+	patch := map[string]any{}
+	for key, value := range want {
+		if have, found := live[key]; !found || have != value {
+			patch[key] = value
+		}
+	}
+	for _, key := range absent {
+		if _, found := live[key]; found {
+			patch[key] = nil
+		}
+	}
+	if len(patch) == 0 {
+		return nil
+	}
+	return patch
+}
+
+// patchValue is the merge patch that turns live into want, and whether one is needed. Where the field is exact, what
+// want does not have goes.
+func patchValue(want, live any, exact bool) (any, bool) {
+	wantMap, wantIsMap := want.(map[string]any)
+	liveMap, liveIsMap := live.(map[string]any)
+	if (wantIsMap || want == nil) && liveIsMap {
+		patch := map[string]any{}
+		for key, value := range wantMap {
+			if v, changed := patchValue(value, liveMap[key], exact); changed {
+				patch[key] = v
+			}
+		}
+		for key := range liveMap {
+			if _, wanted := wantMap[key]; exact && !wanted {
+				patch[key] = nil
+			}
+		}
+		return patch, len(patch) > 0
+	}
+	if wantIsMap && live == nil && len(wantMap) == 0 {
+		return nil, false
+	}
+	return want, !reflect.DeepEqual(want, live)
+}
+
+// mergeOwners puts our owner references among those of others. There can be one controller only, and it is ours;
+// references to an earlier owner of the same name, as after a restore from a backup, would let the garbage collector
+// take the object and go.
+func mergeOwners(want, live []metav1.OwnerReference) ([]metav1.OwnerReference, bool) {
+	if len(want) == 0 {
+		return nil, false
+	}
+	merged := slices.Clone(want)
+	for _, ref := range live {
+		if slices.ContainsFunc(want, func(w metav1.OwnerReference) bool {
+			return w.UID == ref.UID || (w.Kind == ref.Kind && w.Name == ref.Name)
+		}) {
+			continue
+		}
+		ref.Controller = nil
+		merged = append(merged, ref)
+	}
+	same := len(merged) == len(live)
+	for _, ref := range merged {
+		same = same && slices.ContainsFunc(live, func(l metav1.OwnerReference) bool { return reflect.DeepEqual(l, ref) })
+	}
+	return merged, !same
+}

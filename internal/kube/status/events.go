@@ -1,0 +1,79 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"berth.dev/berth/internal/kube/apply"
+)
+
+// Reasons of Events on a Profile.
+const (
+	EventCreated         = "Created"
+	EventAdopted         = "Adopted"
+	EventUpdated         = "Updated"
+	EventRepaired        = "Repaired"
+	EventOwnerChanged    = "OwnerChanged"
+	EventDeletionBlocked = "DeletionBlocked"
+	EventReleased        = "Released"
+	EventPluginApplied   = "PluginApplied"
+	EventPluginRevoked   = "PluginRevoked"
+	EventPluginFailed    = "PluginFailed"
+)
+
+// Event is something that happened to a Profile.
+type Event struct {
+	Type   string
+	Reason string
+	Note   string
+}
+
+// Occasion is why objects were written.
+type Occasion string
+
+const (
+	// New: the profile had never been complete.
+	New Occasion = "new"
+	// Changed: the profile's spec or the controller's configuration had changed.
+	Changed Occasion = "changed"
+	// Drift: nothing had been asked for; somebody else had changed what is ours.
+	Drift Occasion = "drift"
+)
+
+// Events tells what was done, in one Event; none if nothing was.
+func Events(profile string, occasion Occasion, changes []apply.Change) []Event {
+	if len(changes) == 0 {
+		return nil
+	}
+	switch occasion {
+	case New:
+		return []Event{{corev1.EventTypeNormal, EventCreated, fmt.Sprintf("made namespace %s ready: %s", profile, list(changes))}}
+	case Drift:
+		return []Event{{corev1.EventTypeWarning, EventRepaired, "restored what had been changed or deleted: " + list(changes)}}
+	default:
+		return []Event{{corev1.EventTypeNormal, EventUpdated, "brought in line with the spec: " + list(changes)}}
+	}
+}
+
+// list names the changed objects; an Event's note has at most 1,024 bytes.
+func list(changes []apply.Change) string {
+	const limit = 800
+	var names []string
+	length := 0
+	for i, change := range changes {
+		name := change.Kind + " " + change.Name
+		if len(change.Fields) > 0 {
+			name += " (" + strings.Join(change.Fields, ", ") + ")"
+		}
+		if length += len(name) + 2; length > limit {
+			return strings.Join(names, ", ") + fmt.Sprintf(" and %d more", len(changes)-i)
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package status reports on a Profile: its conditions, in one write and only when something changed, and the Events
+// that tell what happened.
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/kube/apply"
+)
+
+// Condition is a condition as decided in this pass.
+type Condition struct {
+	Type    string
+	Status  metav1.ConditionStatus
+	Reason  string
+	Message string
+}
+
+// Merge puts the conditions want into status, with the times at which they changed, and takes out those of the types
+// gone. Conditions of others stay.
+func Merge(status *kubeflowv1.ProfileStatus, generation int64, now metav1.Time, want []Condition, gone ...string) {
+	for _, c := range want {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: c.Type, Status: c.Status, Reason: c.Reason, Message: clip(c.Message),
+			ObservedGeneration: generation, LastTransitionTime: now,
+		})
+	}
+	for _, t := range gone {
+		meta.RemoveStatusCondition(&status.Conditions, t)
+	}
+	slices.SortStableFunc(status.Conditions, func(a, b metav1.Condition) int { return rank(a.Type) - rank(b.Type) })
+}
+
+// rank puts the summary first, for people who read the status.
+func rank(conditionType string) int {
+	return slices.Index([]string{
+		kubeflowv1.ConditionReady, kubeflowv1.ConditionNamespaceReady, kubeflowv1.ConditionMeshReady,
+		kubeflowv1.ConditionQuotaReady, kubeflowv1.ConditionAccessReady, kubeflowv1.ConditionPluginsReady,
+	}, conditionType)
+}
+
+// clip keeps a message within what the API server takes.
+func clip(message string) string {
+	const limit = 32 << 10
+	if len(message) <= limit {
+		return message
+	}
+	return message[:limit-3] + "..."
+}
+
+// Patch writes want as the status of p, if it differs. p is the profile as it was read; a write by somebody else since
+// then is a conflict, and p has to be looked at again.
+func Patch(ctx context.Context, c client.Client, p *kubeflowv1.Profile, want kubeflowv1.ProfileStatus) error {
+	if equality.Semantic.DeepEqual(p.Status, want) {
+		return nil
+	}
+	body := map[string]any{
+		"metadata": map[string]any{"resourceVersion": p.ResourceVersion, "uid": p.UID},
+		"status":   map[string]any{"conditions": want.Conditions, "plugins": want.Plugins},
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode status of profile %q: %w", p.Name, err)
+	}
+	if err := c.Status().Patch(ctx, p, client.RawPatch(types.MergePatchType, data), apply.FieldOwner); err != nil {
+		return fmt.Errorf("write status of profile %q: %w", p.Name, err)
+	}
+	return nil
+}

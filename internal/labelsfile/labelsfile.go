@@ -1,0 +1,171 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package labelsfile reads the namespace labels file and follows its changes. A file that can't be read later on
+// leaves the last good labels in force.
+package labelsfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"go.yaml.in/yaml/v2"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// settle is how long the file has to be quiet before it is read: an editor writes in several steps.
+const settle = 100 * time.Millisecond
+
+// Options are what a File may be told.
+type Options struct {
+	// Optional means that a file which is not there has no labels, instead of being an error.
+	Optional bool
+	// Changed is called after the labels changed. It may be nil.
+	Changed func()
+	// Failed is called when the file changed and can't be used. It may be nil.
+	Failed func(error)
+}
+
+// File is a namespace labels file: a YAML mapping from label keys to values, an empty value meaning that the label is
+// to be removed.
+type File struct {
+	path    string
+	options Options
+
+	mu     sync.RWMutex
+	labels map[string]string
+	good   bool
+	err    error
+}
+
+// Open reads the file at path. A file that is there and can't be used is no error: the File has no good labels then,
+// and may get them by a later change. A file that is not there is an error unless it is optional.
+func Open(path string, options Options) (*File, error) {
+	f := &File{path: path, options: options}
+	if _, err := os.Stat(path); err != nil && (!options.Optional || !errors.Is(err, fs.ErrNotExist)) {
+		return nil, fmt.Errorf("find the namespace labels file: %w; create it (an empty one will do) or set -namespace-labels-path", err)
+	}
+	f.reload()
+	return f, nil
+}
+
+// Labels returns the last good labels, and false if there never were any. The map is not to be changed.
+func (f *File) Labels() (map[string]string, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.labels, f.good
+}
+
+// Err says why the file can't be used as it is now; nil if it can.
+func (f *File) Err() error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.err
+}
+
+// NeedLeaderElection is false: whoever becomes the leader must know the labels already.
+func (f *File) NeedLeaderElection() bool { return false }
+
+// Start follows the file until ctx ends. It watches the directory rather than the file, because a ConfigMap's file is
+// a link whose target is swapped, and editors replace files instead of writing into them.
+func (f *File) Start(ctx context.Context) error {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch the namespace labels file: %w", err)
+	}
+	defer func() { _ = watcher.Close() }() // nothing to be done about it at the end
+	dir := filepath.Dir(f.path)
+	if err := watcher.Add(dir); err != nil {
+		if f.options.Optional && errors.Is(err, fs.ErrNotExist) {
+			<-ctx.Done()
+			return nil
+		}
+		return fmt.Errorf("watch directory %q of the namespace labels file: %w", dir, err)
+	}
+	f.refresh() // what changed between opening and watching
+
+	quiet := time.NewTimer(0)
+	quiet.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watcher.Events:
+			quiet.Reset(settle)
+		case <-watcher.Errors:
+			quiet.Reset(settle) // events may have been lost: look for ourselves
+		case <-quiet.C:
+			f.refresh()
+		}
+	}
+}
+
+// refresh reads the file again and tells what came of it.
+func (f *File) refresh() {
+	changed, err := f.reload()
+	if err != nil && f.options.Failed != nil {
+		f.options.Failed(err)
+	}
+	if changed && f.options.Changed != nil {
+		f.options.Changed()
+	}
+}
+
+// reload reads the file. It returns whether the labels changed, and an error only where it is news.
+func (f *File) reload() (changed bool, news error) {
+	labels, err := f.read()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		known := f.err != nil && f.err.Error() == err.Error()
+		f.err = err
+		if known {
+			return false, nil
+		}
+		return false, err
+	}
+	changed = !f.good || !maps.Equal(f.labels, labels)
+	f.labels, f.good, f.err = labels, true, nil
+	return changed, nil
+}
+
+func (f *File) read() (map[string]string, error) {
+	data, err := os.ReadFile(f.path)
+	if f.options.Optional && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the namespace labels file: %w", err)
+	}
+	labels, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("namespace labels file %q: %w", f.path, err)
+	}
+	return labels, nil
+}
+
+// Parse reads the labels from YAML, as Kubeflow's profile controller does: scalars keep their text, so true is "true",
+// and null is empty.
+func Parse(data []byte) (map[string]string, error) {
+	labels := map[string]string{}
+	if err := yaml.Unmarshal(data, &labels); err != nil {
+		return nil, fmt.Errorf("not a mapping from label keys to values: %w", err)
+	}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		problems := append(validation.IsQualifiedName(key), validation.IsValidLabelValue(labels[key])...)
+		if len(problems) > 0 {
+			return nil, fmt.Errorf("label %q: %q is not valid: %s", key, labels[key], strings.Join(problems, "; "))
+		}
+	}
+	return labels, nil
+}

@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+)
+
+const (
+	labelInjection = "istio-injection"
+	labelDataplane = "istio.io/dataplane-mode"
+	labelWaypoint  = "istio.io/use-waypoint"
+
+	// waypointName is the waypoint of a namespace in ambient mode. Policies are attached to it by this name.
+	waypointName = "waypoint"
+)
+
+func namespace(p *kubeflowv1.Profile, in Input, claim Claim) Object {
+	rules := namespaceLabels(in)
+	ns := &corev1.Namespace{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        p.Name,
+			Labels:      rules.set,
+			Annotations: map[string]string{kubeflowv1.OwnerAnnotation: p.Spec.Owner.Name},
+		},
+	}
+	// Whoever deploys an adopted namespace may have put its own name into this label.
+	if in.Namespace == nil || in.Namespace.Labels[kubeflowv1.ManagedByLabel] == "" {
+		ns.Labels[kubeflowv1.ManagedByLabel] = kubeflowv1.ManagedByValue
+	}
+	if len(rules.applied) > 0 {
+		ns.Annotations[kubeflowv1.AppliedLabelsAnnotation] = labels.Set(rules.applied).String()
+	}
+	if claim.Kind == ClaimAdopted {
+		// No owner reference: the garbage collector would take the namespace along with the profile.
+		ns.Annotations[kubeflowv1.AdoptedByAnnotation] = string(p.UID)
+	} else {
+		ns.OwnerReferences = []metav1.OwnerReference{OwnerReference(p)}
+	}
+	object := Object{Resource: ns, Purpose: "the team's namespace", AbsentLabels: rules.absent}
+	if len(rules.applied) == 0 {
+		object.AbsentAnnotations = []string{kubeflowv1.AppliedLabelsAnnotation}
+	}
+	return object
+}
+
+// labelChanges is what the label rules make of a namespace: the labels to be there, the ones to be gone, and the
+// record of the ones that are ours.
+type labelChanges struct {
+	set     map[string]string
+	absent  []string
+	applied map[string]string
+}
+
+// namespaceLabels applies the rule of the namespace labels file, which is that of Kubeflow's profile controller: an
+// empty value removes a label, any other is added where the label is absent, and nothing is overwritten. Beyond that
+// rule, a label that we set and that is no longer asked for is taken back, as long as it still has the value that we
+// gave it.
+func namespaceLabels(in Input) labelChanges {
+	var live, recorded map[string]string
+	if in.Namespace != nil {
+		live = in.Namespace.Labels
+		recorded = decodeRecord(in.Namespace.Annotations[kubeflowv1.AppliedLabelsAnnotation])
+	}
+	if in.LabelsUnknown {
+		return labelChanges{set: map[string]string{}, applied: recorded}
+	}
+	want := wantedLabels(in, recorded)
+
+	changes := labelChanges{set: map[string]string{}, applied: map[string]string{}}
+	for _, key := range sortedKeys(want) {
+		value := want[key]
+		have, found := live[key]
+		was, ours := recorded[key]
+		switch {
+		case value == "":
+			changes.absent = append(changes.absent, key)
+		case !found:
+			changes.set[key], changes.applied[key] = value, value
+		case ours && was == have:
+			changes.set[key], changes.applied[key] = have, have
+		}
+	}
+	for _, key := range sortedKeys(recorded) {
+		if _, wanted := want[key]; !wanted && live[key] == recorded[key] {
+			changes.absent = append(changes.absent, key)
+		}
+	}
+	return changes
+}
+
+// wantedLabels are the mesh's own labels with the file's over them.
+func wantedLabels(in Input, recorded map[string]string) map[string]string {
+	want := map[string]string{}
+	if in.Config.MeshMode == MeshAmbient {
+		want[labelInjection] = ""
+		want[labelDataplane] = "ambient"
+		want[labelWaypoint] = waypointName
+	} else if injected := in.Namespace == nil || recorded[labelInjection] != "" || recorded[labelDataplane] != ""; injected {
+		// On a namespace that is there already, the label is restored only where it was ours: somebody may have
+		// taken it off on purpose.
+		want[labelInjection] = "enabled"
+	}
+	for key, value := range in.Config.NamespaceLabels {
+		if _, fixed := want[key]; fixed && value != "" {
+			continue
+		}
+		want[key] = value
+	}
+	return want
+}
+
+// decodeRecord reads a record of labels; one that was tampered with counts as empty, so that nothing is taken back by
+// mistake.
+func decodeRecord(text string) map[string]string {
+	record, err := labels.ConvertSelectorToLabelsMap(text)
+	if err != nil {
+		return nil
+	}
+	return record
+}
