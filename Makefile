@@ -23,7 +23,7 @@ RACE ?= $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 # Two packages at a time, because most of them keep a control plane of 500 MB each.
 TEST_FLAGS ?= $(RACE) -p 2 -timeout 15m
 
-TOOLS := golangci-lint controller-gen kustomize
+TOOLS := golangci-lint controller-gen dockerfile-check kustomize
 MODULES = $(dir $(wildcard go.mod */go.mod */*/go.mod))
 OVERLAYS = $(sort $(dir $(wildcard deploy/kustomize/overlays/*/kustomization.yaml)))
 TARGETS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
@@ -65,12 +65,13 @@ generate: bin/controller-gen ## Write the generated code and the CRDs of api/
 	bin/controller-gen crd paths=./api/... output:crd:dir=api/crds
 
 .PHONY: verify
-verify: bin/kustomize ## Check that generated files and modules are current, manifests render, and every system compiles
+verify: bin/kustomize bin/dockerfile-check ## Check that generated files and modules are current, manifests render, and every system compiles
 	@before=$$(find api -type f | sort | xargs cksum); $(MAKE) generate; \
 	after=$$(find api -type f | sort | xargs cksum); \
 	diff <(echo "$$before") <(echo "$$after") || { echo 'api/ was not current: commit what make generate wrote' >&2; exit 1; }
 	@for m in $(MODULES); do echo "go mod tidy -diff ($$m)"; (cd $$m && go mod tidy -diff); done
 	@for o in $(OVERLAYS); do echo "kustomize build $$o"; bin/kustomize build $$o >/dev/null; done
+	bin/dockerfile-check Dockerfile
 	go run ./hack/crosscheck $(TARGETS)
 	go run ./hack/crosscheck -C devcluster $(TARGETS)
 
@@ -123,10 +124,11 @@ clean: ## Remove all that was built
 bin/berth:
 	$(PLAIN) go build -ldflags '-X berth.dev/berth/internal/cli.version=$(VERSION)' -o $@ ./cmd/berth
 
-# A tool is built again when its modfile changes.
+# A tool is built again when its modfile changes. The one that is not a `tool` of its modfile is in that directory.
 $(TOOLS:%=bin/%): bin/%: tools/%/go.mod
-	cd tools/$* && $(PLAIN) go build -o $(CURDIR)/$@ $$(sed -n 's/^tool //p' go.mod)
+	cd tools/$* && $(PLAIN) go build -o $(CURDIR)/$@ $$(sed -n 's/^tool //p' go.mod | grep . || echo .)
 	@touch $@
+bin/dockerfile-check: tools/dockerfile-check/main.go
 
 .PHONY: kubectl
 kubectl:
