@@ -18,11 +18,11 @@ type command struct {
 	verb, object string
 }
 
-// readCommands passes on the commands in r and closes the channel when r ends.
-func readCommands(r io.Reader) <-chan command {
-	commands := make(chan command)
+// readCommands passes on the commands in r, and calls end when r ends.
+func readCommands(r io.Reader, end func()) <-chan command {
+	commands := make(chan command, 16) // so that the end is noticed while a command is carried out
 	go func() {
-		defer close(commands)
+		defer end()
 		for lines := bufio.NewScanner(r); lines.Scan(); {
 			verb, object, _ := strings.Cut(lines.Text(), " ")
 			commands <- command{verb, object}
@@ -34,6 +34,8 @@ func readCommands(r io.Reader) <-chan command {
 // run carries out the command and writes one line of answer. Nobody reading the answer is no reason to stop: the end
 // of the other side shows on standard input.
 func (c command) run(ctx context.Context, plane *cluster.Cluster, e *extras, answers io.Writer) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	var err error
 	switch c.verb {
 	case "stop":

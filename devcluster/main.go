@@ -9,31 +9,36 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"berth.dev/berth/devcluster/cluster"
 	"berth.dev/berth/devcluster/component"
-	"github.com/spf13/cobra"
 )
 
 func main() {
-	// The parts bring their own flags, so they are dispatched before any of ours are read.
-	if len(os.Args) > 2 && os.Args[1] == cluster.RunCommand {
-		exitOn(component.Run(os.Args[2], os.Args[3:]))
-		return
-	}
 	root := &cobra.Command{
 		Use:           "devcluster",
 		Short:         "A real Kubernetes control plane on loopback, for demos and tests",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), versionCommand())
-	exitOn(root.Execute())
-}
-
-func exitOn(err error) {
-	if err != nil {
+	root.AddCommand(upCommand(), versionCommand(), runCommand())
+	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
+	}
+}
+
+// runCommand runs one part of the control plane. The parts bring their own flags.
+func runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                cluster.RunCommand + " COMPONENT [FLAGS]",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		Args:               cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return component.Run(cmd.Context(), args[0], args[1:])
+		},
 	}
 }
 

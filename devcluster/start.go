@@ -11,11 +11,11 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"berth.dev/berth/devcluster/cluster"
-	"berth.dev/berth/devcluster/component"
 	"berth.dev/berth/devcluster/install"
 	"berth.dev/berth/devcluster/manifests"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // startTimeout is far above the few seconds that a start takes, for machines that are busy with other things.
@@ -102,10 +102,10 @@ func start(ctx context.Context, plane *cluster.Cluster, e *extras) error {
 	defer cancel()
 	crds := readCRDs(e.crdDirs()) // a megabyte of YAML, while the machine waits for other things
 
-	if err := plane.Start(ctx, component.Etcd); err != nil {
+	if err := plane.Start(ctx, cluster.Etcd); err != nil {
 		return err
 	}
-	if err := plane.Start(ctx, component.APIServer); err != nil {
+	if err := plane.Start(ctx, cluster.APIServer); err != nil {
 		return err
 	}
 	installer, err := newInstaller(plane)
@@ -124,7 +124,7 @@ func start(ctx context.Context, plane *cluster.Cluster, e *extras) error {
 	if err := installer.CRDs(ctx, read.crds); err != nil {
 		return err
 	}
-	if err := plane.Start(ctx, component.ControllerManager); err != nil {
+	if err := plane.Start(ctx, cluster.ControllerManager); err != nil {
 		return err
 	}
 	return installer.AwaitAggregation(ctx)

@@ -14,9 +14,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"berth.dev/berth/devcluster/cluster"
 	"berth.dev/berth/devcluster/component"
-	"github.com/spf13/cobra"
 )
 
 const upHelp = `Run a control plane until interrupted.
@@ -86,40 +87,47 @@ func up(ctx context.Context, opts upOptions, stdin io.Reader, stdout io.Writer) 
 	if err != nil {
 		return err
 	}
-	defer plane.Close()
+	started := make(chan error, 1)
+	go func() {
+		started <- start(ctx, plane, extras)
+		close(started)
+	}()
+	defer func() {
+		stop()
+		for range started { // nothing may be launched behind our back
+		}
+		plane.Close()
+	}()
 
 	var commands <-chan command
 	if opts.control {
-		commands = readCommands(stdin)
+		commands = readCommands(stdin, stop)
 	}
-	started := make(chan error, 1)
-	go func() { started <- start(ctx, plane, extras) }()
-	// Whatever happens first, the commands included: their channel closes when stdin ends.
-	for {
+	for starting := started; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-plane.Failed():
 			return err
-		case err := <-started:
+		case err := <-starting:
+			if ctx.Err() != nil {
+				return nil // err only says that it was interrupted
+			}
 			if err != nil {
 				return err
 			}
+			starting = nil // heard
 			if err := announce(plane, opts, time.Since(began), stdout); err != nil {
 				return err
 			}
-		case command, open := <-commands:
-			if !open {
-				return nil
-			}
+		case command := <-commands:
 			command.run(ctx, plane, extras, stdout)
 		}
 	}
 }
 
 // validate checks what can be checked before anything starts, makes paths absolute because the parts run in another
-// directory, and returns
-// what to install.
+// directory, and returns what to install.
 func (o *upOptions) validate() (*extras, error) {
 	if o.audit.PolicyFile != "" {
 		path, err := filepath.Abs(o.audit.PolicyFile)

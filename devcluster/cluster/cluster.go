@@ -12,15 +12,29 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"berth.dev/berth/devcluster/component"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
+
+// The parts of the control plane, as they are called in messages, log files and control commands.
+const (
+	Etcd              = "etcd"
+	APIServer         = "kube-apiserver"
+	ControllerManager = "kube-controller-manager"
+)
+
+// Components returns the names of the parts, users after what they use.
+func Components() []string { return []string{Etcd, APIServer, ControllerManager} }
+
+// ListenerFD is the file descriptor on which kube-apiserver finds its listening socket. The parent opens the socket, so
+// that no other process can take the port between choosing it and serving on it.
+const ListenerFD = 3
 
 // RunCommand is the hidden subcommand that runs one part of the control plane in this process.
 const RunCommand = "run-component"
@@ -63,7 +77,7 @@ func New(dir *Dir, audit Audit, now time.Time) (*Cluster, error) {
 		pki:    pki{dir: dir.file(pkiDir)},
 		audit:  audit,
 		parts:  map[string]*process{},
-		failed: make(chan error, len(component.Names())),
+		failed: make(chan error, len(Components())),
 	}
 	return c, c.pki.ensure(now)
 }
@@ -96,19 +110,22 @@ func (c *Cluster) Start(ctx context.Context, name string) error {
 		return nil
 	}
 	switch name {
-	case component.Etcd:
+	case Etcd:
 		return c.startEtcd(ctx)
-	case component.APIServer:
+	case APIServer:
 		return c.startAPIServer(ctx)
-	case component.ControllerManager:
-		_, err := c.launch(name, controllerManagerArgs(c.dir, c.pki))
+	case ControllerManager:
+		_, err := c.launch(ctx, name, controllerManagerArgs(c.dir, c.pki))
 		return err
 	}
-	return fmt.Errorf("no component %q, want one of %q", name, component.Names())
+	return fmt.Errorf("no component %q, want one of %q", name, Components())
 }
 
 // Stop kills the named part, as a crash would. Stopping one that does not run does nothing.
 func (c *Cluster) Stop(name string) error {
+	if !slices.Contains(Components(), name) {
+		return fmt.Errorf("no component %q, want one of %q", name, Components())
+	}
 	c.mu.Lock()
 	p := c.parts[name]
 	delete(c.parts, name)
@@ -123,7 +140,7 @@ func (c *Cluster) Stop(name string) error {
 func (c *Cluster) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, name := range []string{component.ControllerManager, component.APIServer, component.Etcd} {
+	for _, name := range slices.Backward(Components()) {
 		p := c.parts[name]
 		if p == nil {
 			continue
@@ -135,7 +152,7 @@ func (c *Cluster) Close() {
 
 // grace returns how long a part may take to end: none where nothing would be lost.
 func (c *Cluster) grace(name string) time.Duration {
-	if name == component.APIServer && c.audit.WebhookURL != "" || name == component.Etcd && !c.dir.temp {
+	if name == APIServer && c.audit.WebhookURL != "" || name == Etcd && !c.dir.temp {
 		return stopGrace
 	}
 	return 0
@@ -147,7 +164,7 @@ func (c *Cluster) startEtcd(ctx context.Context) error {
 			return err
 		}
 	}
-	p, err := c.launch(component.Etcd, etcdArgs(c.dir))
+	p, err := c.launch(ctx, Etcd, etcdArgs(c.dir))
 	if err != nil {
 		return err
 	}
@@ -169,7 +186,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	err = c.writeConfigs()
 	var p *process
 	if err == nil {
-		p, err = c.launch(component.APIServer, apiServerArgs(c.dir, c.pki, c.audit), socket)
+		p, err = c.launch(ctx, APIServer, apiServerArgs(c.dir, c.pki, c.audit), socket)
 	}
 	// From here on only the child has the socket: when it dies, clients are refused rather than left waiting.
 	if err := errors.Join(err, socket.Close(), listener.Close()); err != nil {
@@ -197,7 +214,7 @@ func healthy(client *http.Client, url string) func(context.Context) bool {
 		if err != nil {
 			return false
 		}
-		defer response.Body.Close() //nolint:errcheck // nothing to lose
+		defer response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	}
 }
@@ -212,9 +229,9 @@ func (c *Cluster) listen(ctx context.Context) (*net.TCPListener, error) {
 	if last, err := os.ReadFile(c.dir.file(portFile)); err == nil {
 		port = strings.TrimSpace(string(last))
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
 	if err != nil {
-		listener, err = net.Listen("tcp", "127.0.0.1:0")
+		listener, err = new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	}
 	if err != nil {
 		return nil, err
@@ -230,7 +247,7 @@ func listenPatiently(ctx context.Context, address string) (*net.TCPListener, err
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		listener, err := net.Listen("tcp", address)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 		if err == nil {
 			return listener.(*net.TCPListener), nil
 		}
@@ -274,10 +291,10 @@ func (c *Cluster) ExportKubeconfig(path string) error {
 }
 
 // launch starts a part and reports its unexpected end. The lock goes along: see Dir.
-func (c *Cluster) launch(name string, args []string, files ...*os.File) (*process, error) {
+func (c *Cluster) launch(ctx context.Context, name string, args []string, files ...*os.File) (*process, error) {
 	log := c.dir.file(logsDir, name+".log")
 	// Descriptor 3 is the listener where there is one, and the lock comes last: nobody looks for it.
-	p, err := startProcess(name, args, c.dir.path, log, append(files, c.dir.lock)...)
+	p, err := startProcess(ctx, name, args, c.dir.path, log, append(files, c.dir.lock)...)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -32,8 +33,8 @@ type process struct {
 }
 
 // startProcess runs this executable again as the named part in directory dir, with its output in the file log. The
-// part finds the files as descriptors 3 and up.
-func startProcess(name string, args []string, dir, log string, files ...*os.File) (*process, error) {
+// part finds the files as descriptors 3 and up. It outlives ctx, and ends when asked to or with us.
+func startProcess(ctx context.Context, name string, args []string, dir, log string, files ...*os.File) (*process, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -42,9 +43,9 @@ func startProcess(name string, args []string, dir, log string, files ...*os.File
 	if err != nil {
 		return nil, err
 	}
-	defer output.Close() //nolint:errcheck // the child has its own copy
+	defer output.Close() // the child has a copy of its own
 
-	cmd := exec.Command(executable, append([]string{RunCommand, name}, args...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), executable, append([]string{RunCommand, name}, args...)...)
 	cmd.Dir = dir
 	cmd.Stdout = output
 	cmd.Stderr = output

@@ -4,11 +4,13 @@
 package component
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 
 	"github.com/spf13/pflag"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
@@ -16,13 +18,14 @@ import (
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
-	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"berth.dev/berth/devcluster/cluster"
 )
 
-// runAPIServer does what the kube-apiserver command does, except that it serves on the listener it inherits.
-func runAPIServer(args []string) error {
+// runAPIServer does what the kube-apiserver command does, its own handling of signals included, except that it serves
+// on the listener it inherits.
+func runAPIServer(_ context.Context, args []string) error {
 	opts := options.NewServerRunOptions()
-	flags := pflag.NewFlagSet(APIServer, pflag.ContinueOnError)
+	flags := pflag.NewFlagSet(cluster.APIServer, pflag.ContinueOnError)
 	for _, set := range opts.Flags().FlagSets {
 		flags.AddFlagSet(set)
 	}
@@ -37,7 +40,7 @@ func runAPIServer(args []string) error {
 		return err
 	}
 
-	listener, err := net.FileListener(os.NewFile(ListenerFD, "listener"))
+	listener, err := net.FileListener(os.NewFile(cluster.ListenerFD, "listener"))
 	if err != nil {
 		return fmt.Errorf("take over the listening socket: %w", err)
 	}

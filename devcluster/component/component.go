@@ -7,51 +7,32 @@
 package component
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	etcdversion "go.etcd.io/etcd/api/v3/version"
 	kubeversion "k8s.io/component-base/version"
+
+	"berth.dev/berth/devcluster/cluster"
 )
 
-// The names of the parts, as they appear in messages, log files and control commands.
-const (
-	Etcd              = "etcd"
-	APIServer         = "kube-apiserver"
-	ControllerManager = "kube-controller-manager"
-)
-
-// ListenerFD is the file descriptor on which kube-apiserver finds its listening socket. The parent opens the socket, so
-// that no other process can take the port between choosing it and serving on it.
-const ListenerFD = 3
-
-var mains = map[string]func(args []string) error{
-	Etcd:              runEtcd,
-	APIServer:         runAPIServer,
-	ControllerManager: runControllerManager,
-}
-
-// Names returns the names of all parts in alphabetical order.
-func Names() []string {
-	names := make([]string, 0, len(mains))
-	for name := range mains {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+var mains = map[string]func(ctx context.Context, args []string) error{
+	cluster.Etcd:              runEtcd,
+	cluster.APIServer:         runAPIServer,
+	cluster.ControllerManager: runControllerManager,
 }
 
 // Run runs the part called name until it ends or until standard input reaches its end. Standard input is a pipe whose
 // other end only the parent holds, so it closes when the parent ends, however it ends.
-func Run(name string, args []string) error {
+func Run(ctx context.Context, name string, args []string) error {
 	run, ok := mains[name]
 	if !ok {
-		return fmt.Errorf("unknown component %q, want one of %q", name, Names())
+		return fmt.Errorf("unknown component %q, want one of %q", name, cluster.Components())
 	}
 	go exitWithParent(os.Stdin)
-	return run(args)
+	return run(ctx, args)
 }
 
 // exitWithParent ends the process at once: a parent that is gone leaves nobody to shut down for, and etcd's

@@ -4,12 +4,14 @@
 package component
 
 import (
+	"context"
+
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app"
 )
 
 // runControllerManager runs the kube-controller-manager command as it is.
-func runControllerManager(args []string) error {
+func runControllerManager(ctx context.Context, args []string) error {
 	command := app.NewControllerManagerCommand()
 	command.SetArgs(args)
-	return command.Execute()
+	return command.ExecuteContext(ctx)
 }

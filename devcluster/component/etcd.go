@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"berth.dev/berth/devcluster/cluster"
 )
 
 // etcdQuotaBytes is the size at which etcd stops taking writes. Benchmarks with ten thousand profiles pass the default
@@ -31,8 +33,10 @@ var advertised = []url.URL{{Scheme: "http", Host: "localhost:2380"}}
 
 // runEtcd serves one etcd member on unix sockets in the working directory: no port to choose, and nobody but the owner
 // of the directory can connect.
-func runEtcd(args []string) error {
-	flags := pflag.NewFlagSet(Etcd, pflag.ContinueOnError)
+func runEtcd(ctx context.Context, args []string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	flags := pflag.NewFlagSet(cluster.Etcd, pflag.ContinueOnError)
 	dataDir := flags.String("data-dir", "", "directory of the data")
 	clientSocket := flags.String("client-socket", "", "unix socket for clients, relative to the working directory")
 	peerSocket := flags.String("peer-socket", "", "unix socket for peers, relative to the working directory")
@@ -59,17 +63,15 @@ func runEtcd(args []string) error {
 	}
 	defer server.Close()
 
-	if err := awaitHealth(*clientSocket); err != nil {
+	if err := awaitHealth(ctx, *clientSocket); err != nil {
 		return fmt.Errorf("wait for etcd's health: %w", err)
 	}
 	if err := os.WriteFile(*readyFile, nil, 0o600); err != nil {
 		return err
 	}
 
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM, os.Interrupt)
 	select {
-	case <-stop:
+	case <-ctx.Done():
 		return nil
 	case <-server.Server.StopNotify():
 		return fmt.Errorf("etcd stopped")
@@ -81,18 +83,23 @@ func runEtcd(args []string) error {
 // awaitHealth returns when clients are served. The socket accepts connections before that, but drops them, and the API
 // server would wait a second before it tries again. The question is asked from here, because elsewhere the socket's
 // path may be too long to connect to.
-func awaitHealth(socket string) error {
+func awaitHealth(ctx context.Context, socket string) error {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
-	deadline := time.Now().Add(healthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://etcd/health", http.NoBody)
+	if err != nil {
+		return err
+	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		response, err := client.Get("http://etcd/health")
+		response, err := client.Do(request)
 		if err == nil {
 			err = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
@@ -100,10 +107,11 @@ func awaitHealth(socket string) error {
 			}
 			err = fmt.Errorf("status %s", response.Status)
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-ctx.Done():
 			return err
+		case <-tick.C:
 		}
-		<-tick.C
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,8 +16,6 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -54,18 +53,18 @@ func (i *Installer) CRDs(ctx context.Context, crds []*unstructured.Unstructured)
 	if err := i.apply(ctx, crdResource, crds); err != nil {
 		return err
 	}
-	return poll(ctx, func() (string, error) {
+	return poll(ctx, func() error {
 		_, served, err := i.discovery.ServerGroupsAndResources()
 		if err != nil {
-			return err.Error(), nil // part of the groups may still be on their way
+			return err // some groups may still be on their way
 		}
-		return missing(crds, served), nil
+		return missing(crds, served)
 	})
 }
 
 // missing names the first version of a CRD that discovery does not list. A CRD is listed once it is Established, so
 // clients that ask what there is find everything.
-func missing(crds []*unstructured.Unstructured, served []*metav1.APIResourceList) string {
+func missing(crds []*unstructured.Unstructured, served []*metav1.APIResourceList) error {
 	listed := map[string]bool{}
 	for _, list := range served {
 		for _, resource := range list.APIResources {
@@ -82,11 +81,11 @@ func missing(crds []*unstructured.Unstructured, served []*metav1.APIResourceList
 				continue
 			}
 			if name := fmt.Sprintf("%s/%s/%s", group, version["name"], plural); !listed[name] {
-				return name + " is not served"
+				return fmt.Errorf("%s is not served", name)
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // apply creates the objects; those that exist already, because the cluster starts again on its data, get our fields.
@@ -109,18 +108,18 @@ func (i *Installer) apply(ctx context.Context, resource schema.GroupVersionResou
 	return group.Wait()
 }
 
-// poll waits until check returns neither a reason to wait on nor an error.
-func poll(ctx context.Context, check func() (string, error)) error {
+// poll waits until check finds nothing to wait for.
+func poll(ctx context.Context, check func() error) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		reason, err := check()
-		if err != nil || reason == "" {
-			return err
+		err := check()
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w; last seen: %s", ctx.Err(), reason)
+			return fmt.Errorf("%w; last seen: %w", ctx.Err(), err)
 		case <-tick.C:
 		}
 	}

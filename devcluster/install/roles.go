@@ -26,15 +26,15 @@ func (i *Installer) Roles(ctx context.Context, manifest []byte) error {
 
 // AwaitAggregation waits until every aggregated ClusterRole holds the rules of the roles it selects.
 func (i *Installer) AwaitAggregation(ctx context.Context) error {
-	return poll(ctx, func() (string, error) {
+	return poll(ctx, func() error {
 		list, err := i.dynamic.Resource(clusterRoleResource).List(ctx, metav1.ListOptions{})
 		if err != nil {
-			return "", err
+			return err
 		}
 		roles := make([]rbacv1.ClusterRole, len(list.Items))
 		for n := range list.Items {
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(list.Items[n].Object, &roles[n]); err != nil {
-				return "", err
+				return err
 			}
 		}
 		return unaggregated(roles)
@@ -43,7 +43,7 @@ func (i *Installer) AwaitAggregation(ctx context.Context) error {
 
 // unaggregated names the first role that lacks a rule of a role it selects. Selection goes through several stages
 // (view, edit, admin); where no single stage lacks anything, nothing is missing over all of them.
-func unaggregated(roles []rbacv1.ClusterRole) (string, error) {
+func unaggregated(roles []rbacv1.ClusterRole) error {
 	for _, role := range roles {
 		if role.AggregationRule == nil {
 			continue
@@ -55,7 +55,7 @@ func unaggregated(roles []rbacv1.ClusterRole) (string, error) {
 		for _, selector := range role.AggregationRule.ClusterRoleSelectors {
 			selector, err := metav1.LabelSelectorAsSelector(&selector)
 			if err != nil {
-				return "", err
+				return err
 			}
 			for _, part := range roles {
 				if part.Name == role.Name || !selector.Matches(labels.Set(part.Labels)) {
@@ -63,13 +63,13 @@ func unaggregated(roles []rbacv1.ClusterRole) (string, error) {
 				}
 				for _, rule := range part.Rules {
 					if !has[key(rule)] {
-						return fmt.Sprintf("ClusterRole %q lacks rules of %q", role.Name, part.Name), nil
+						return fmt.Errorf("ClusterRole %q lacks rules of %q", role.Name, part.Name)
 					}
 				}
 			}
 		}
 	}
-	return "", nil
+	return nil
 }
 
 func key(rule rbacv1.PolicyRule) string {

@@ -10,12 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"berth.dev/berth/internal/testkit"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"berth.dev/berth/internal/testkit"
 )
 
 const patience = 30 * time.Second
