@@ -92,13 +92,13 @@ uninstall: kubectl ## Remove the CRDs and so every profile with its namespace (F
 		echo "$$n profiles would go, with their namespaces and all that is in them. FORCE=1 does it." >&2; exit 1; fi
 	kubectl delete -k api/crds --ignore-not-found
 
-# `auth reconcile` first: it alone replaces a binding whose role changed, like the one to cluster-admin that an installation of
-# Kubeflow's own controller leaves under the same name.
+# A binding's role can't be changed, and Kubeflow's own binding of this name is to cluster-admin.
 .PHONY: deploy
 deploy: kubectl bin/kustomize ## Install CRDs and controller (OVERLAY=standalone|kubeflow|kubeflow-pss, IMG=...)
-	bin/kustomize build deploy/kustomize/overlays/$(OVERLAY) | sed 's|image: ghcr.io/berth-dev/berth:latest|image: $(IMG)|' >bin/deploy.yaml
-	kubectl auth reconcile --remove-extra-permissions --remove-extra-subjects -f bin/deploy.yaml
-	kubectl apply --server-side --force-conflicts -f bin/deploy.yaml
+	@role=$$(kubectl get clusterrolebinding profiles-cluster-rolebinding --ignore-not-found -o jsonpath='{.roleRef.name}'); \
+	case "$$role" in ''|profiles-controller-role) ;; *) kubectl delete clusterrolebinding profiles-cluster-rolebinding;; esac
+	bin/kustomize build deploy/kustomize/overlays/$(OVERLAY) | sed 's|image: ghcr.io/berth-dev/berth:latest|image: $(IMG)|' | \
+		kubectl apply --server-side --force-conflicts -f -
 
 .PHONY: undeploy
 undeploy: kubectl bin/kustomize ## Remove the controller; CRDs, profiles and their namespaces stay (OVERLAY=...)
