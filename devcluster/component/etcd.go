@@ -56,6 +56,7 @@ func runEtcd(ctx context.Context, args []string) error {
 	config.QuotaBackendBytes = etcdQuotaBytes
 	config.UnsafeNoFsync = true // the data need not survive a power cut
 	config.LogLevel = "warn"
+	config.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // zero would log every request
 
 	server, err := embed.StartEtcd(config)
 	if err != nil {
