@@ -78,6 +78,8 @@ func clusterConfig() (*rest.Config, error) {
 	}
 	// The API server sheds load by its own priorities; holding back here as well only makes people wait.
 	cfg.QPS = -1
+	// The one warning that we get is about the finalizer's name, which others know and which stays.
+	cfg.WarningHandler = rest.NoWarnings{}
 	cfg.UserAgent = "berth/" + Version()
 	return cfg, nil
 }

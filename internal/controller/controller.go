@@ -14,7 +14,6 @@ import (
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -24,6 +23,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -55,8 +55,12 @@ type Options struct {
 	PluginVerify time.Duration
 	// Providers replaces the real cloud providers, for tests.
 	Providers map[string]plugin.Provider
-	// WrapClient wraps the client that writes, for tests that inject failures.
+	// WrapClient wraps the client that writes, for tests that count writes or have them fail.
 	WrapClient func(client.Client) client.Client
+	// Started is called when the controllers run, for tests. It may be nil.
+	Started func()
+	// Repeated allows several runs in one process, for tests.
+	Repeated bool
 }
 
 // LeaseName is the name of the lease by which replicas agree who works, as in Kubeflow's profile controller.
@@ -81,7 +85,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := profile.RegisterMetrics(); err != nil {
+	if err := profile.RegisterMetrics(); err != nil && !o.Repeated {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	if err := registerAll(mgr, o); err != nil {
@@ -92,6 +96,13 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("serve /readyz: %w", err)
+	}
+	if o.Started != nil {
+		go func() {
+			if mgr.GetCache().WaitForCacheSync(ctx) {
+				o.Started()
+			}
+		}()
 	}
 	log.FromContext(ctx).Info("Starting the controllers", "mesh", o.Render.MeshMode)
 	return mgr.Start(ctx)
@@ -181,6 +192,7 @@ func newManager(o Options) (ctrl.Manager, error) {
 		LeaderElectionResourceLock:    resourcelock.LeasesResourceLock,
 		LeaderElectionReleaseOnCancel: true,
 		Cache:                         cacheOptions(),
+		Controller:                    config.Controller{SkipNameValidation: ptr.To(o.Repeated)},
 		Client: client.Options{Cache: &client.CacheOptions{
 			Unstructured: true,
 			// A second look right after a write must see it, or it would write again.
@@ -196,13 +208,11 @@ func newManager(o Options) (ctrl.Manager, error) {
 // cacheOptions keep out of memory what nobody reads: most of a cluster's objects are not ours, and a third of each
 // object is the record of who wrote which field.
 func cacheOptions() cache.Options {
-	gateways := labels.SelectorFromSet(labels.Set{kubeflowv1.ManagedByLabel: kubeflowv1.ManagedByValue})
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.ServiceAccount{}: {Field: fields.OneTermNotEqualSelector("metadata.name", "default")},
 			&corev1.ResourceQuota{}:  {Field: fields.OneTermEqualSelector("metadata.name", "kf-resource-quota")},
-			profile.NewGateway():     {Label: gateways},
 		},
 	}
 }

@@ -58,7 +58,8 @@ func happened(p *kubeflowv1.Profile, tenant render.Tenant, occasion status.Occas
 	}
 	if namespaceAnnotated && tenant.PreviousOwner != "" {
 		told = append(told, status.Event{Type: corev1.EventTypeNormal, Reason: status.EventOwnerChanged,
-			Note: fmt.Sprintf("moved namespace %s from owner %s to %s %s", p.Name, tenant.PreviousOwner, p.Spec.Owner.Kind, p.Spec.Owner.Name)})
+			// Events end up in logs: people's names stay out of them.
+			Note: fmt.Sprintf("moved namespace %s and all access from its former owner to the %s in spec.owner", p.Name, p.Spec.Owner.Kind)})
 	}
 	return told
 }
