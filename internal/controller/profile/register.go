@@ -36,7 +36,7 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("profile").
 		For(&kubeflowv1.Profile{}).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(byName)).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(byName), builder.WithPredicates(notCreated())).
 		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
 		Watches(&corev1.ResourceQuota{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours(), quotaSpecChanged())).
@@ -99,9 +99,16 @@ func byNamespace(_ context.Context, obj client.Object) []reconcile.Request {
 
 // ours lets only those objects through that render makes.
 func ours() predicate.Predicate {
-	return predicate.NewPredicateFuncs(func(obj client.Object) bool {
+	return predicate.And(notCreated(), predicate.NewPredicateFuncs(func(obj client.Object) bool {
 		return slices.Contains(render.Names, obj.GetName())
-	})
+	}))
+}
+
+// notCreated leaves out what appears. It is our own doing, nearly always; and what somebody else puts in the place of
+// an object that we want is found out when that object was deleted, or when we try to create it. Looking again for
+// each of our own objects would cost as much as making them.
+func notCreated() predicate.Predicate {
+	return predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
 }
 
 // quotaSpecChanged leaves out the updates by which the server counts usage, which are many.

@@ -163,9 +163,12 @@ func (w *Writer) create(ctx context.Context, op Op) (*Change, error) {
 		op.Action = Create
 		return &op.Change, nil
 	}
-	if !apierrors.IsAlreadyExists(err) || op.Kind == "Namespace" {
-		// A namespace that appeared meanwhile may be somebody else's: that is decided anew, not here.
+	if !apierrors.IsAlreadyExists(err) {
 		return nil, fmt.Errorf("create %s: %w", op.Change, err)
+	}
+	if op.Kind == "Namespace" {
+		// It may be somebody else's: that is decided anew, not here.
+		return nil, conflict(op, "it appeared meanwhile")
 	}
 	return w.overtake(ctx, op)
 }
