@@ -4,7 +4,7 @@
 # The control plane for demo and tests, and beside it the CRDs it installs. Included by the Makefile at the root; all
 # paths are relative to it. Berth's CRDs are a link, so that freshly generated ones are used without building again.
 
-DEVCLUSTER_SOURCES := $(wildcard devcluster/*.go devcluster/*/*.go devcluster/manifests/*.yaml) \
+DEVCLUSTER_SOURCES := $(filter-out %_test.go,$(wildcard devcluster/*.go devcluster/*/*.go)) devcluster/manifests/kubeflow-roles.yaml \
 	devcluster/go.mod devcluster/go.sum devcluster/build.mk
 
 # kubectl and client libraries parse the version that the API server reports, which only the linker can set.
