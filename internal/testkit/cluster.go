@@ -156,7 +156,7 @@ type SharedCluster struct {
 //	func TestMain(m *testing.M) { os.Exit(testkit.RunWithCluster(m, &cluster)) }
 //
 // and its tests begin with c := cluster.Use(t).
-func RunWithCluster(m *testing.M, shared *SharedCluster, opts ...ClusterOption) int {
+func RunWithCluster(m interface{ Run() int }, shared *SharedCluster, opts ...ClusterOption) int {
 	shared.opts = opts
 	code := m.Run()
 	if shared.cluster == nil {
