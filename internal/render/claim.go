@@ -114,10 +114,13 @@ func Release(ns *corev1.Namespace) {
 	}
 }
 
+// madeFor says whether ns was made for p. Kubeflow's profile controller left only the owner reference.
 func madeFor(p *kubeflowv1.Profile, ns *corev1.Namespace) bool {
-	return p.UID != "" && slices.ContainsFunc(ns.OwnerReferences, func(ref metav1.OwnerReference) bool {
-		return ref.UID == p.UID
-	})
+	if p.UID == "" {
+		return false
+	}
+	return ns.Annotations[kubeflowv1.MadeForAnnotation] == string(p.UID) ||
+		slices.ContainsFunc(ns.OwnerReferences, func(ref metav1.OwnerReference) bool { return ref.UID == p.UID })
 }
 
 // madeForNamesake says whether ns was made for an earlier profile of the same name, as after a restore from a backup.

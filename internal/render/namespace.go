@@ -41,6 +41,7 @@ func namespace(p *kubeflowv1.Profile, in Input, claim Claim) Object {
 		// No owner reference: the garbage collector would take the namespace along with the profile.
 		ns.Annotations[kubeflowv1.AdoptedByAnnotation] = string(p.UID)
 	} else {
+		ns.Annotations[kubeflowv1.MadeForAnnotation] = string(p.UID)
 		ns.OwnerReferences = []metav1.OwnerReference{OwnerReference(p)}
 	}
 	object := Object{Resource: ns, Purpose: "the team's namespace", AbsentLabels: rules.absent}

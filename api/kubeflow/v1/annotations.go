@@ -28,8 +28,11 @@ const (
 	// AdoptedByAnnotation on a Namespace holds the UID of the profile that took it. Such a namespace outlives its
 	// profile.
 	AdoptedByAnnotation = "berth.dev/adopted-by"
-	// AppliedLabelsAnnotation on a Namespace holds, as a JSON object, the labels that the controller set there, so
-	// that it takes back exactly those.
+	// MadeForAnnotation on a Namespace holds the UID of the profile that it was made for, so that it is known to go
+	// with that profile also when its owner reference was lost.
+	MadeForAnnotation = "berth.dev/made-for"
+	// AppliedLabelsAnnotation on a Namespace holds, as key=value pairs between commas, the labels that the controller
+	// set there, so that it takes back exactly those.
 	AppliedLabelsAnnotation = "berth.dev/applied-labels"
 	// DeletionProtectionAnnotation on a Profile, when "true", makes the API server refuse its deletion.
 	DeletionProtectionAnnotation = "berth.dev/deletion-protection"
