@@ -4,12 +4,151 @@
 package profile_test
 
 import (
+	"flag"
+	"fmt"
 	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"berth.dev/berth/internal/controller/controllertest"
 	"berth.dev/berth/internal/testkit"
 )
 
-var cluster testkit.SharedCluster
+const (
+	deployed = "../../../deploy/kustomize"
+	// kubeflowLabels is the namespace labels file of a Kubeflow installation.
+	kubeflowLabels = deployed + "/overlays/kubeflow/namespace-labels.yaml"
+)
 
-func TestMain(m *testing.M) { os.Exit(testkit.RunWithCluster(m, &cluster)) }
+var (
+	// shared is the cluster, with controllers on it, that most tests use at the same time (see onShared).
+	shared   testkit.SharedCluster
+	everyday packageControllers
+	// own is the cluster for tests that run controllers of their own, one test at a time (see onOwn).
+	own      testkit.SharedCluster
+	ownTurns sync.Mutex
+)
+
+type runner func() int
+
+func (r runner) Run() int { return r() }
+
+func TestMain(m *testing.M) {
+	// Tests wait for the cluster rather than for a processor.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	tests := runner(func() int {
+		code := m.Run()
+		return max(code, everyday.stop())
+	})
+	os.Exit(testkit.RunWithCluster(runner(func() int { return testkit.RunWithCluster(tests, &own) }), &shared))
+}
+
+// onShared returns a client for the shared cluster, whose controllers are configured as in a Kubeflow installation and
+// have exactly the rights that the manifests give them.
+func onShared(t *testing.T) client.Client {
+	t.Helper()
+	t.Parallel()
+	cluster := shared.Use(t)
+	c := controllertest.Client(t, cluster.Config())
+	everyday.once.Do(func() {
+		cfg := deployedIdentity(t, cluster, c)
+		everyday.TB = t
+		everyday.dir = filepath.Join(os.TempDir(), testkit.Name(t, "berth-profile"))
+		if err := os.Mkdir(everyday.dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		controllertest.Start(&everyday, cfg, controllertest.WithLabelsFile(kubeflowLabels))
+		everyday.started = true
+	})
+	if !everyday.started {
+		t.Fatal("the shared controllers did not start")
+	}
+	return c
+}
+
+// onOwn returns a configuration for a cluster on which no other test is active, for a test that starts controllers of
+// its own. Profiles go when the test ends.
+func onOwn(t *testing.T) (*rest.Config, client.Client) {
+	t.Helper()
+	t.Parallel()
+	ownTurns.Lock()
+	t.Cleanup(ownTurns.Unlock)
+	cfg := own.Use(t).Config()
+	c := controllertest.Client(t, cfg)
+	t.Cleanup(func() { dropProfiles(t, c) })
+	return cfg, c
+}
+
+// deployedIdentity is a configuration with the service account and the role of the manifests.
+func deployedIdentity(t *testing.T, cluster *testkit.Cluster, c client.Client) *rest.Config {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "profiles-system"}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "controller"}}
+	role := &rbacv1.ClusterRole{}
+	data, err := os.ReadFile(deployed + "/base/rbac/role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict(data, role); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: account.Namespace, Name: account.Name}},
+	}
+	for _, obj := range []client.Object{namespace, account, role, binding} {
+		create(t, c, obj)
+	}
+	return cluster.ServiceAccountConfig(t, account.Namespace, account.Name)
+}
+
+// packageControllers are controllers that outlive the test that starts them.
+type packageControllers struct {
+	testing.TB
+
+	once     sync.Once
+	started  bool
+	failed   bool
+	dir      string
+	cleanups []func()
+}
+
+// Cleanup has f called after the last test.
+func (p *packageControllers) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
+
+// TempDir is the one directory of the controllers.
+func (p *packageControllers) TempDir() string { return p.dir }
+
+// Errorf tells what went wrong after the last test.
+func (p *packageControllers) Errorf(format string, args ...any) {
+	p.failed = true
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
+// stop ends the controllers, if they were started, and returns the exit code for it.
+func (p *packageControllers) stop() int {
+	if p.dir == "" {
+		return 0
+	}
+	for _, f := range p.cleanups {
+		f()
+	}
+	if err := os.RemoveAll(p.dir); err != nil {
+		p.Errorf("%v", err)
+	}
+	if p.failed {
+		return 1
+	}
+	return 0
+}
