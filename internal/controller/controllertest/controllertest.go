@@ -9,6 +9,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"berth.dev/berth/internal/controller"
+	"berth.dev/berth/internal/controller/plugin"
 	"berth.dev/berth/internal/labelsfile"
 	"berth.dev/berth/internal/render"
 )
@@ -50,14 +52,32 @@ func WithLabelsFile(path string) Option {
 	}
 }
 
+// WithProviders replaces the cloud providers.
+func WithProviders(providers map[string]plugin.Provider) Option {
+	return func(o *controller.Options) { o.Providers = providers }
+}
+
+// WithPluginVerify sets how often bindings to cloud identities are looked at again.
+func WithPluginVerify(every time.Duration) Option {
+	return func(o *controller.Options) { o.PluginVerify = every }
+}
+
 // WithClient wraps the client that the controllers write with.
 func WithClient(wrap func(client.Client) client.Client) Option {
 	return func(o *controller.Options) { o.WrapClient = wrap }
 }
 
-// Start runs the controllers on the cluster until the test ends or Stop is called. It returns when they run.
+// Start runs the controllers on the cluster until the test ends or Stop is called. It returns when they run. A test that
+// fails shows the errors they logged.
 func Start(t testing.TB, cfg *rest.Config, options ...Option) *Controllers {
 	t.Helper()
+	log := Logs(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			errs := log.Errors()
+			t.Logf("the last of %d errors that the controllers logged:\n%s", len(errs), strings.Join(errs[max(0, len(errs)-10):], "\n"))
+		}
+	})
 	labels := filepath.Join(t.TempDir(), "namespace-labels.yaml")
 	if err := os.WriteFile(labels, []byte("app.kubernetes.io/part-of: kubeflow-profile\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -96,6 +116,9 @@ func Start(t testing.TB, cfg *rest.Config, options ...Option) *Controllers {
 	}
 	return c
 }
+
+// Done is closed when the controllers have ended.
+func (c *Controllers) Done() <-chan struct{} { return c.done }
 
 // Stop stops the controllers, waits until they have, and fails the test if they had failed.
 func (c *Controllers) Stop(t testing.TB) {
@@ -136,8 +159,23 @@ type Write struct {
 
 // String is the verb and the type and name of the object.
 func (w Write) String() string {
-	kind := w.Object.GetObjectKind().GroupVersionKind().Kind
-	return strings.Join([]string{w.Verb, kind, w.Object.GetNamespace() + "/" + w.Object.GetName()}, " ")
+	return strings.Join([]string{w.Verb, w.Kind(), w.Object.GetNamespace() + "/" + w.Object.GetName()}, " ")
+}
+
+// Kind is the kind of the object.
+func (w Write) Kind() string {
+	if kind := w.Object.GetObjectKind().GroupVersionKind().Kind; kind != "" {
+		return kind
+	}
+	return reflect.TypeOf(w.Object).Elem().Name()
+}
+
+// Profile is the name of the profile that the object is or belongs to.
+func (w Write) Profile() string {
+	if namespace := w.Object.GetNamespace(); namespace != "" {
+		return namespace
+	}
+	return w.Object.GetName()
 }
 
 // Intercept has every write go through check first: an error keeps the write from being sent and is what the

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -31,7 +30,7 @@ func (r *Reconciler) report(ctx context.Context, p *kubeflowv1.Profile, tenant r
 	for _, event := range happened(p, tenant, occasion, o) {
 		r.tell(p, event)
 	}
-	if apierrors.IsConflict(o.err()) {
+	if o.conflicted() {
 		return nil // not worth a word: the next look will tell
 	}
 	if o.blocked != nil && o.blocked.Reason == kubeflowv1.ReasonNamespaceNotOwned {

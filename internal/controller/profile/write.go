@@ -6,6 +6,7 @@ package profile
 import (
 	"context"
 	"errors"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -94,6 +95,12 @@ func (o outcome) err() error {
 		errs = append(errs, part.err)
 	}
 	return errors.Join(errs...)
+}
+
+// conflicted says whether anything failed because somebody else wrote first, whatever else failed besides.
+func (o outcome) conflicted() bool {
+	return apierrors.IsConflict(o.namespace) ||
+		slices.ContainsFunc(o.parts, func(part partOutcome) bool { return apierrors.IsConflict(part.err) })
 }
 
 // count adds what failed to the metrics.
