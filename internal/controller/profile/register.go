@@ -7,11 +7,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,6 +32,13 @@ import (
 // workers is how many profiles are worked on at once. They mostly wait for the API server.
 const workers = 16
 
+// retryFirst and retryLast bound the wait before something that failed is tried again. The library's own upper bound,
+// a quarter of an hour, would be that long a wait after the API server has come back.
+const (
+	retryFirst = 5 * time.Millisecond
+	retryLast  = 30 * time.Second
+)
+
 // Register makes r run in mgr. It returns a function that has every profile looked at again.
 func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context), err error) {
 	all := make(chan event.GenericEvent)
@@ -41,7 +50,10 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
 		Watches(&corev1.ResourceQuota{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours(), quotaSpecChanged())).
 		WatchesRawSource(source.Channel(all, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
+		}).
 		Build(reconcile.AsReconciler(mgr.GetClient(), r))
 	if err != nil {
 		return nil, fmt.Errorf("set up the profile controller: %w", err)

@@ -44,11 +44,13 @@ func (t todo) writes() int {
 
 // plan compares tenant with the cluster.
 func (r *Reconciler) plan(ctx context.Context, p *kubeflowv1.Profile, in render.Input, tenant render.Tenant) (todo, error) {
+	// Whose namespace it was does not matter once it is going.
+	going := in.Namespace != nil && !in.Namespace.DeletionTimestamp.IsZero()
+	if going && (tenant.Claim.Allowed() || tenant.Claim.Problem.Reason == kubeflowv1.ReasonNamespaceNotOwned) {
+		return todo{blocked: terminating(p.Name)}, nil
+	}
 	if !tenant.Claim.Allowed() {
 		return todo{blocked: tenant.Claim.Problem}, nil
-	}
-	if in.Namespace != nil && !in.Namespace.DeletionTimestamp.IsZero() {
-		return todo{blocked: terminating(p.Name)}, nil
 	}
 	var t todo
 	ops, err := r.writer.Plan(ctx, p.UID, []render.Object{tenant.Namespace}, nil)
