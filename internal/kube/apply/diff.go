@@ -8,6 +8,11 @@ import (
 	"reflect"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -27,19 +32,10 @@ type difference struct {
 // diff compares what is wanted with what is there. Labels, annotations, owner references and fields that are not
 // exact are shared with others, who keep what they added.
 func diff(want render.Object, live render.Resource) (difference, error) {
-	wantTree, err := tree(want.Resource)
-	if err != nil {
-		return difference{}, err
+	d, patch, err := diffContent(want, live)
+	if err != nil || d.recreate {
+		return d, err
 	}
-	liveTree, err := tree(live)
-	if err != nil {
-		return difference{}, err
-	}
-	if !reflect.DeepEqual(wantTree["roleRef"], liveTree["roleRef"]) {
-		return difference{recreate: true, fields: []string{"roleRef"}}, nil
-	}
-
-	var d difference
 	metadata := map[string]any{}
 	record := func(field string, value any) {
 		metadata[field] = value
@@ -55,14 +51,6 @@ func diff(want render.Object, live render.Resource) (difference, error) {
 		record("ownerReferences", owners)
 	}
 
-	patch := map[string]any{}
-	for _, field := range fields(want, wantTree) {
-		value, changed := patchValue(wantTree[field], liveTree[field], slices.Contains(want.Exact, field))
-		if changed {
-			patch[field] = value
-			d.fields = append(d.fields, field)
-		}
-	}
 	if len(d.fields) == 0 {
 		return d, nil
 	}
@@ -72,6 +60,50 @@ func diff(want render.Object, live render.Resource) (difference, error) {
 	patch["metadata"] = metadata
 	d.patch = patch
 	return d, nil
+}
+
+// diffContent compares everything but metadata.
+func diffContent(want render.Object, live render.Resource) (d difference, patch map[string]any, err error) {
+	patch = map[string]any{}
+	if sameContent(want.Resource, live) {
+		return d, patch, nil
+	}
+	wantTree, err := tree(want.Resource)
+	if err != nil {
+		return d, nil, err
+	}
+	liveTree, err := tree(live)
+	if err != nil {
+		return d, nil, err
+	}
+	if !reflect.DeepEqual(wantTree["roleRef"], liveTree["roleRef"]) {
+		return difference{recreate: true, fields: []string{"roleRef"}}, nil, nil
+	}
+	for _, field := range fields(want, wantTree) {
+		value, changed := patchValue(wantTree[field], liveTree[field], slices.Contains(want.Exact, field))
+		if changed {
+			patch[field] = value
+			d.fields = append(d.fields, field)
+		}
+	}
+	return d, patch, nil
+}
+
+// sameContent recognises the usual case, that nothing but perhaps metadata differs, without turning both objects into
+// generic JSON, which is most of the cost of looking at a profile. It may say no where the answer is yes.
+func sameContent(want, live render.Resource) bool {
+	switch want := want.(type) {
+	case *rbacv1.RoleBinding:
+		live, ok := live.(*rbacv1.RoleBinding)
+		return ok && want.RoleRef == live.RoleRef && slices.Equal(want.Subjects, live.Subjects)
+	case *corev1.ResourceQuota:
+		live, ok := live.(*corev1.ResourceQuota)
+		return ok && equality.Semantic.DeepEqual(want.Spec, live.Spec)
+	case *securityv1beta1.AuthorizationPolicy:
+		live, ok := live.(*securityv1beta1.AuthorizationPolicy)
+		return ok && proto.Equal(&want.Spec, &live.Spec)
+	}
+	return false
 }
 
 // fields are the top-level fields to compare, besides metadata.
