@@ -6,6 +6,7 @@ package cloud
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -63,20 +64,32 @@ var (
 	dnsLabel      = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
+// maxIdentity is more characters than an identity of either provider has.
+const maxIdentity = 2048
+
+// shown is s for a message: quoted, and cut where somebody wrote a book.
+func shown(s string) string {
+	const limit = 200
+	if runes := []rune(s); len(runes) > limit {
+		return strconv.Quote(string(runes[:limit])) + "..."
+	}
+	return strconv.Quote(s)
+}
+
 // ParseRoleARN takes the ARN of an AWS IAM role apart.
 func ParseRoleARN(arn string) (RoleARN, error) {
 	m := roleARN.FindStringSubmatch(arn)
-	if m == nil {
-		return RoleARN{}, fmt.Errorf("%w: role ARN %q, want %s", ErrInvalid, arn, wantRoleARN)
+	if m == nil || len(arn) > maxIdentity {
+		return RoleARN{}, fmt.Errorf("%w: role ARN %s, want %s", ErrInvalid, shown(arn), wantRoleARN)
 	}
 	return RoleARN{Partition: m[1], Account: m[2], Path: m[3], Name: m[4]}, nil
 }
 
 // ParseServiceAccount takes the e-mail address of a Google service account apart.
 func ParseServiceAccount(email string) (GoogleServiceAccount, error) {
-	invalid := fmt.Errorf("%w: Google service account %q, want %s", ErrInvalid, email, wantGoogleAccount)
+	invalid := fmt.Errorf("%w: Google service account %s, want %s", ErrInvalid, shown(email), wantGoogleAccount)
 	local, ok := strings.CutSuffix(email, googleSuffix)
-	if !ok {
+	if !ok || len(email) > maxIdentity {
 		return GoogleServiceAccount{}, invalid
 	}
 	name, host, ok := strings.Cut(local, "@")

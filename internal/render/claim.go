@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -153,7 +154,8 @@ func notOwnedMessage(p *kubeflowv1.Profile, ns *corev1.Namespace) string {
 }
 
 // shellWord quotes s for a shell, unless it is plain: the message is meant to be pasted, and the name was chosen by
-// whoever wrote the profile.
+// whoever wrote the profile. What a terminal would take as a key, such as an interrupt or a new line, is escaped, as a
+// terminal acts on it before the shell sees the quotes.
 func shellWord(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@._-:/+", r)
@@ -161,7 +163,23 @@ func shellWord(s string) string {
 	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
 		return s
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	var quoted strings.Builder
+	for _, r := range s {
+		switch {
+		case !unicode.IsPrint(r):
+			for _, b := range []byte(string(r)) {
+				fmt.Fprintf(&quoted, `\%03o`, b)
+			}
+		case r == '\'' || r == '\\':
+			quoted.WriteString(`\` + string(r))
+		default:
+			quoted.WriteRune(r)
+		}
+	}
+	return "$'" + quoted.String() + "'"
 }
 
 func refused(reason, message string) Claim {
