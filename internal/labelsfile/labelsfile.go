@@ -32,7 +32,7 @@ type Options struct {
 	Optional bool
 	// Changed is called after the labels changed. It may be nil.
 	Changed func()
-	// Failed is called when the file changed and can't be used. It may be nil.
+	// Failed is called when the file can't be used, at the start or after a change. It may be nil.
 	Failed func(error)
 }
 
@@ -91,6 +91,9 @@ func (f *File) Start(ctx context.Context) error {
 			return nil
 		}
 		return fmt.Errorf("watch directory %q of the namespace labels file: %w", dir, err)
+	}
+	if err := f.Err(); err != nil && f.options.Failed != nil {
+		f.options.Failed(err) // nobody could be told yet when the file was opened
 	}
 	f.refresh() // what changed between opening and watching
 
