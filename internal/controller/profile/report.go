@@ -45,17 +45,20 @@ func (r *Reconciler) report(ctx context.Context, p *kubeflowv1.Profile, tenant r
 // happened are the Events of what was done.
 func happened(p *kubeflowv1.Profile, tenant render.Tenant, occasion status.Occasion, o outcome) []status.Event {
 	told := status.Events(p.Name, occasion, o.changes)
-	changed := func(action apply.Action, kind, field string) bool {
+	patched := func(kind, name, field string) bool {
 		return slices.ContainsFunc(o.changes, func(c apply.Change) bool {
-			return c.Action == action && c.Kind == kind && slices.Contains(c.Fields, field)
+			return c.Action == apply.Patch && c.Kind == kind && c.Name == name && slices.Contains(c.Fields, field)
 		})
 	}
-	namespaceAnnotated := changed(apply.Patch, "Namespace", "metadata.annotations")
+	namespaceAnnotated := patched("Namespace", p.Name, "metadata.annotations")
 	if tenant.Claim.Kind == render.ClaimAdopted && namespaceAnnotated && tenant.PreviousOwner == "" {
 		told = append(told, status.Event{Type: corev1.EventTypeNormal, Reason: status.EventAdopted,
 			Note: fmt.Sprintf("took over namespace %s, which existed; it will outlive this profile", p.Name)})
 	}
-	if namespaceAnnotated && tenant.PreviousOwner != "" {
+	// The annotation holds the owner's name alone: an owner of another kind shows in the binding.
+	renamed := namespaceAnnotated && tenant.PreviousOwner != ""
+	rebound := tenant.PreviousOwner == "" && o.err() == nil && patched("RoleBinding", render.OwnerBindingName, "subjects")
+	if occasion != status.Drift && (renamed || rebound) {
 		told = append(told, status.Event{Type: corev1.EventTypeNormal, Reason: status.EventOwnerChanged,
 			// Events end up in logs: people's names stay out of them.
 			Note: fmt.Sprintf("moved namespace %s and all access from its former owner to the %s in spec.owner", p.Name, p.Spec.Owner.Kind)})
