@@ -41,6 +41,7 @@ func (l layer) String() string {
 var table = map[layer][]string{
 	types: {
 		"api",
+		"examples", // files that are embedded, and no code: whoever needs one may have it
 	},
 	core: {
 		"internal/access",

@@ -3,6 +3,174 @@
 
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
 
-func demoCommand() *cobra.Command { return &cobra.Command{Use: "demo", Hidden: true} }
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"berth.dev/berth/examples"
+	"berth.dev/berth/internal/controller"
+)
+
+// demoOptions are the flags of the demo.
+type demoOptions struct {
+	devcluster string
+	dir        string
+	once       bool
+}
+
+func demoCommand() *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Start a real control plane and the controller, and watch a tenant appear",
+		Long: "Start a real Kubernetes control plane on loopback and the controller, put examples/quickstart in, show what it\n" +
+			"became, and stay up until Ctrl-C. Nothing outside the directory of --dir and the system's temporary one is touched.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDemo(cmd.Context(), o, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&o.devcluster, "devcluster", "", "the devcluster binary (default: the one beside this program)")
+	cmd.Flags().StringVar(&o.dir, "dir", ".demo", "the directory for the kubeconfig and the logs")
+	cmd.Flags().BoolVar(&o.once, "once", false, "leave after the checks instead of staying up")
+	cmd.AddCommand(demoControllerCommand())
+	return cmd
+}
+
+// runDemo is the whole demo, in the order in which it is read on the screen.
+func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
+	d, err := newDemo(o, out)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	err = d.run(ctx)
+	if ctx.Err() != nil && err != nil {
+		return errors.New("interrupted before the demo was through")
+	}
+	if err != nil {
+		return err
+	}
+	if o.once {
+		fmt.Fprintln(out, "\nAll is as it should be.")
+		return nil
+	}
+	d.lookAround()
+	return d.stay(ctx)
+}
+
+// demo is a demo under way.
+type demo struct {
+	demoOptions
+
+	out  io.Writer
+	lock *os.File
+	// plane and controller are nil until they run.
+	plane, controller *child
+	server            string
+	client            client.Client
+	tenants           []string // the profiles that were applied
+}
+
+// newDemo checks and prepares what can be before anything is started.
+func newDemo(o demoOptions, out io.Writer) (*demo, error) {
+	if o.devcluster == "" {
+		executable, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the devcluster binary: %w; name it with --devcluster", err)
+		}
+		o.devcluster = filepath.Join(filepath.Dir(executable), "devcluster")
+	}
+	if _, err := exec.LookPath(o.devcluster); err != nil {
+		return nil, fmt.Errorf("the control plane %q can't be run (%w): in a checkout, \"make demo\" builds it and runs this", o.devcluster, err)
+	}
+	var err error
+	if o.dir, err = filepath.Abs(o.dir); err != nil {
+		return nil, fmt.Errorf("find the directory of the demo: %w", err)
+	}
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the demo: %w; choose another one with --dir", err)
+	}
+	d := &demo{demoOptions: o, out: out}
+	if d.lock, err = os.OpenFile(d.file("lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, fmt.Errorf("lock the directory of the demo: %w; choose another one with --dir", err)
+	}
+	if err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("a demo runs in %s already: end it with Ctrl-C, or choose another directory with --dir", o.dir), d.lock.Close())
+	}
+	if err := os.WriteFile(d.file("namespace-labels.yaml"), examples.NamespaceLabels, 0o600); err != nil {
+		return nil, errors.Join(err, d.lock.Close())
+	}
+	return d, nil
+}
+
+func (d *demo) file(name string) string { return filepath.Join(d.dir, name) }
+
+// run starts everything, puts the example in, and shows and checks what came of it.
+func (d *demo) run(ctx context.Context) error {
+	for _, stage := range []func(context.Context) error{
+		d.startPlane, d.startController, d.applyQuickstart, d.showTenants, d.checkAccess,
+	} {
+		if err := stage(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect sets up the client, once the control plane has written its kubeconfig.
+func (d *demo) connect() error {
+	config, err := clientcmd.BuildConfigFromFlags("", d.file("kubeconfig"))
+	if err != nil {
+		return fmt.Errorf("read the kubeconfig of the control plane: %w", err)
+	}
+	scheme, err := controller.Scheme()
+	if err != nil {
+		return err
+	}
+	d.server = config.Host
+	if d.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("connect to the control plane: %w", err)
+	}
+	return d.writeCurlConfig(config)
+}
+
+// stay waits for Ctrl-C, or for something to end that should not.
+func (d *demo) stay(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.controller.done:
+		return d.controller.failure()
+	case <-d.plane.done:
+		return d.plane.failure()
+	}
+}
+
+// close ends what runs, the controller first, so that it does not complain about a control plane that is gone.
+func (d *demo) close() {
+	if !d.once && d.plane != nil {
+		fmt.Fprint(d.out, "\nStopping ... ")
+		defer fmt.Fprintln(d.out, "stopped.")
+	}
+	for _, c := range []*child{d.controller, d.plane} {
+		if c != nil {
+			c.stop()
+		}
+	}
+	// The logs stay; what led to the control plane leads nowhere now.
+	for _, name := range []string{"kubeconfig", "curl.conf", "ca.crt"} {
+		_ = os.Remove(d.file(name)) // may never have been there
+	}
+	_ = d.lock.Close() // also unlocks
+}
