@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"berth.dev/berth/internal/render"
 )
 
 // step says what is begun, a dot for every half second that it takes, and how it ended.
@@ -65,11 +67,12 @@ func (d *demo) lookAround() {
 			" get profiles",
 			" describe profile " + name,
 			" get serviceaccounts,rolebindings,authorizationpolicies,resourcequotas -n " + name,
-			" auth can-i create pods -n " + name + " --as alice@example.com",
-			" delete rolebinding namespaceAdmin -n " + name + "   # comes back, and an Event says so",
+			" auth can-i create pods -n " + name + " --as " + stranger,
 		} {
 			fmt.Fprintln(d.out, "  "+kubectl+rest)
 		}
+		fmt.Fprint(d.out, "\nTake something away, and it comes back; an Event of the profile tells:\n\n")
+		fmt.Fprintln(d.out, "  "+kubectl+" delete rolebinding "+render.OwnerBindingName+" -n "+name)
 	} else {
 		curl := "curl -sK " + pasteable(d.file("curl.conf")) + " " + d.server
 		for _, path := range []string{

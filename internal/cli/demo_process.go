@@ -39,15 +39,18 @@ type child struct {
 	done  chan struct{}
 }
 
-// startChild starts cmd. What it writes to standard output goes to stdout, which is closed when it ends.
-func startChild(name, log string, cmd *exec.Cmd, stdout io.WriteCloser) (*child, error) {
+// startChild starts cmd. What it writes to standard output goes to stdout, unless that is nil, which is closed at its end.
+func startChild(name, log string, cmd *exec.Cmd, stdout *io.PipeWriter) (*child, error) {
 	_ = os.Remove(log) // one that a killed demo left behind may still be written to
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open a log for the %s: %w", name, err)
 	}
 	defer func() { _ = file.Close() }() // the process has its own
-	cmd.Stdout, cmd.Stderr = stdout, file
+	cmd.Stderr = file
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
 	// A process group of its own keeps a terminal's Ctrl-C from it: the demo ends things in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
@@ -60,7 +63,9 @@ func startChild(name, log string, cmd *exec.Cmd, stdout io.WriteCloser) (*child,
 	c := &child{name: name, log: log, stdin: stdin, cmd: cmd, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
-		_ = stdout.Close()
+		if stdout != nil {
+			_ = stdout.Close()
+		}
 		close(c.done)
 	}()
 	return c, nil
@@ -144,7 +149,7 @@ func (d *demo) startController(ctx context.Context) error {
 			"-metrics-bind-address", metrics,
 			"-health-probe-bind-address", probes,
 		)
-		if d.controller, err = startChild("controller", d.file("controller.log"), cmd, nopCloser{io.Discard}); err != nil {
+		if d.controller, err = startChild("controller", d.file("controller.log"), cmd, nil); err != nil {
 			return "", err
 		}
 		return "up", d.await(ctx, "the controller to serve", func(ctx context.Context) (bool, string, error) {
@@ -194,10 +199,6 @@ func serves(ctx context.Context, url string) bool {
 	}
 	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
 
 // demoControllerCommand is the command controller, ending with its standard input.
 func demoControllerCommand() *cobra.Command {
