@@ -5,6 +5,7 @@ package apply
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -127,6 +128,7 @@ func tree(obj render.Resource) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("convert %T %q: %w", obj, obj.GetName(), err)
 	}
+	t = maps.Clone(t) // of an object that is generic itself, t is the object
 	for _, field := range []string{"apiVersion", "kind", "metadata", "status"} {
 		delete(t, field)
 	}

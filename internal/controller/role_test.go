@@ -1,0 +1,209 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controller_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/controller"
+	"berth.dev/berth/internal/controller/controllertest"
+	"berth.dev/berth/internal/controller/profile"
+	"berth.dev/berth/internal/render"
+	"berth.dev/berth/internal/testkit"
+)
+
+const (
+	roleDir           = "../../deploy/kustomize/base/rbac"
+	controllerAccount = "profiles-controller-service-account"
+	controllerHome    = "profiles-system"
+)
+
+// installRole creates the controller's account and what it may do, as the manifests say, and returns the rules.
+func installRole(t *testing.T, c client.Client) (rules []rbacv1.PolicyRule) {
+	t.Helper()
+	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: controllerHome}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"service_account.yaml", "role.yaml", "role_binding.yaml", "leader_election.yaml"} {
+		data, err := os.ReadFile(filepath.Join(roleDir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for doc := range bytes.SplitSeq(data, []byte("\n---\n")) {
+			obj := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal(doc, &obj.Object); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			// What kustomize adds.
+			if !strings.HasPrefix(obj.GetKind(), "Cluster") {
+				obj.SetNamespace(controllerHome)
+			}
+			if subjects, found, _ := unstructured.NestedSlice(obj.Object, "subjects"); found {
+				subjects[0].(map[string]any)["namespace"] = controllerHome
+				if err := unstructured.SetNestedSlice(obj.Object, subjects, "subjects"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if strings.HasSuffix(obj.GetKind(), "Role") {
+				var role rbacv1.ClusterRole
+				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &role); err != nil {
+					t.Fatal(err)
+				}
+				rules = append(rules, role.Rules...)
+			}
+			if err := c.Create(t.Context(), obj); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+		}
+	}
+	return rules
+}
+
+// unseen are rights that no request shows.
+var unseen = []string{
+	"bind clusterroles.rbac.authorization.k8s.io", // asked for when a RoleBinding is written
+	"list namespaces",                         // where a server can't begin a watch with a list
+	"list profiles.kubeflow.org",              // the same
+	"update profiles/finalizers.kubeflow.org", // asked for where owner references are checked, which this cluster does not
+}
+
+func TestRole_isWhatTheControllersNeedAndNoMore(t *testing.T) {
+	t.Parallel() // on a cluster of its own, which records what is asked of it
+	records := newAudit(t)
+	server := testkit.StartCluster(t, testkit.WithCRDs("testdata/crds"), testkit.WithAudit("testdata/audit.yaml", records.url))
+	c := controllertest.Client(t, server.Config())
+	rules := installRole(t, c)
+	overtaken := testkit.Name(t, "overtaken")
+	controllertest.Start(t, server.ServiceAccountConfig(t, controllerHome, controllerAccount),
+		controllertest.WithConfig(func(config *render.Config) { config.MeshMode, config.CreateWaypoint = render.MeshAmbient, true }),
+		func(o *controller.Options) { o.LeaderElection, o.LeaderElectionNamespace = true, controllerHome },
+		controllertest.Intercept(overtake(t, c, overtaken), nil))
+
+	doEverything(t, c, overtaken)
+
+	var granted []string
+	for _, rule := range rules {
+		for _, verb := range rule.Verbs {
+			for _, group := range rule.APIGroups {
+				for _, resource := range rule.Resources {
+					granted = append(granted, right(verb, group, resource, ""))
+				}
+			}
+		}
+	}
+	slices.Sort(granted)
+	granted = slices.Compact(granted)
+	testkit.Eventually(t, patience, func() error {
+		needed := append(records.rights(), unseen...)
+		slices.Sort(needed)
+		if diff := cmp.Diff(granted, needed); diff != "" {
+			return fmt.Errorf("rights (-granted +used):\n%s", diff)
+		}
+		return nil
+	})
+	if refused := records.forbidden(); len(refused) > 0 {
+		t.Errorf("the API server refused:\n%s", strings.Join(refused, "\n"))
+	}
+}
+
+// overtake has somebody else make each object of the profile just before the controllers do.
+func overtake(t *testing.T, c client.Client, name string) func(controllertest.Write) error {
+	return func(w controllertest.Write) error {
+		if w.Verb != "create" || w.Object.GetNamespace() != name {
+			return nil
+		}
+		other := w.Object.DeepCopyObject().(client.Object)
+		other.SetLabels(nil)
+		if err := c.Create(t.Context(), other); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Errorf("overtake %s: %v", w, err)
+		}
+		return nil
+	}
+}
+
+// doEverything has the controllers do all that they ever do.
+func doEverything(t *testing.T, c client.Client, overtaken string) {
+	t.Helper()
+	made, adopted := testkit.Name(t, "made"), testkit.Name(t, "adopted")
+	given := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: adopted, Annotations: map[string]string{kubeflowv1.OwnerAnnotation: controllertest.Owner},
+	}}
+	if err := c.Create(t.Context(), given); err != nil {
+		t.Fatal(err)
+	}
+	all := []string{made, adopted, overtaken}
+	for _, name := range all {
+		controllertest.Create(t, c, controllertest.Profile(name, controllertest.WithQuota("requests.cpu", "4")))
+	}
+	for _, name := range all {
+		controllertest.AwaitReady(t, c, name)
+		wantTenant(t, c, name, controllertest.Owner)
+	}
+	for range 2 { // the second Event of a kind is written otherwise than the first
+		unlabel(t, c, made)
+	}
+	breakRole(t, c, made)
+	testkit.Eventually(t, patience, func() error { return adminRole(t, c, made) })
+	controllertest.Change(t, c, made, func(p *kubeflowv1.Profile) { p.Spec.Owner.Name = "bob@example.com" })
+	controllertest.AwaitReady(t, c, made)
+	wantTenant(t, c, made, "bob@example.com")
+
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: made, Name: "kf-resource-quota"}}
+	controllertest.Change(t, c, made, func(p *kubeflowv1.Profile) { p.Spec.ResourceQuotaSpec.Hard = nil })
+	controllertest.AwaitGone(t, c, quota)
+	for _, name := range all {
+		controllertest.Delete(t, c, name)
+	}
+	for _, name := range []string{made, overtaken} {
+		awaitNothingLeft(t, c, name)
+	}
+	controllertest.AwaitGone(t, c, controllertest.Profile(adopted))
+	if found, err := objects(t.Context(), c, adopted); err != nil || len(found) > 0 {
+		t.Errorf("left behind in the adopted namespace: %v (error %v)", found, err)
+	}
+}
+
+// unlabel takes our label off everything that has it, and waits until it is back.
+func unlabel(t *testing.T, c client.Client, namespace string) {
+	t.Helper()
+	waypoint := profile.NewGateway()
+	waypoint.SetName("waypoint")
+	waypoint.SetNamespace(namespace)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default-viewer", Namespace: namespace}}
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "kf-resource-quota", Namespace: namespace}}
+	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "default-editor", Namespace: namespace}}
+	everything := []client.Object{waypoint, account, quota, binding}
+	for _, obj := range everything {
+		err := c.Patch(t.Context(), obj, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, patience, func() error {
+			if err := c.Get(t.Context(), client.ObjectKeyFromObject(obj), obj); err != nil {
+				return err
+			}
+			if obj.GetLabels()[kubeflowv1.ManagedByLabel] != kubeflowv1.ManagedByValue {
+				return fmt.Errorf("%T %q has the labels %v", obj, obj.GetName(), obj.GetLabels())
+			}
+			return nil
+		})
+	}
+}
