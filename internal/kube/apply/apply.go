@@ -140,6 +140,10 @@ func (w *Writer) Do(ctx context.Context, op Op) (*Change, error) {
 	case Patch:
 		return w.patch(ctx, op)
 	case Recreate:
+		if held := op.live.GetFinalizers(); op.live.GetDeletionTimestamp() != nil && len(held) > 0 {
+			return nil, fmt.Errorf("replace %s: the one that is there is being deleted and held by its finalizers %q: remove them",
+				op.Change, held)
+		}
 		if err := w.delete(ctx, op.live); err != nil {
 			return nil, err
 		}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"berth.dev/berth/internal/render"
 )
@@ -69,6 +70,9 @@ func diffContent(want render.Object, live render.Resource) (d difference, patch 
 	if sameContent(want.Resource, live) {
 		return d, patch, nil
 	}
+	if field := immutable(want.Resource, live); field != "" {
+		return difference{recreate: true, fields: []string{field}}, nil, nil
+	}
 	wantTree, err := tree(want.Resource)
 	if err != nil {
 		return d, nil, err
@@ -76,9 +80,6 @@ func diffContent(want render.Object, live render.Resource) (d difference, patch 
 	liveTree, err := tree(live)
 	if err != nil {
 		return d, nil, err
-	}
-	if !reflect.DeepEqual(wantTree["roleRef"], liveTree["roleRef"]) {
-		return difference{recreate: true, fields: []string{"roleRef"}}, nil, nil
 	}
 	for _, field := range fields(want, wantTree) {
 		value, changed := patchValue(wantTree[field], liveTree[field], slices.Contains(want.Exact, field))
@@ -105,6 +106,21 @@ func sameContent(want, live render.Resource) bool {
 		return ok && proto.Equal(&want.Spec, &live.Spec)
 	}
 	return false
+}
+
+// immutable is the field that differs and that the API server refuses to change in place; empty if there is none.
+func immutable(want, live render.Resource) string {
+	switch want := want.(type) {
+	case *rbacv1.RoleBinding:
+		if live, ok := live.(*rbacv1.RoleBinding); ok && want.RoleRef != live.RoleRef {
+			return "roleRef"
+		}
+	case *corev1.ResourceQuota:
+		if live, ok := live.(*corev1.ResourceQuota); ok && !sets.New(want.Spec.Scopes...).Equal(sets.New(live.Spec.Scopes...)) {
+			return "spec.scopes"
+		}
+	}
+	return ""
 }
 
 // fields are the top-level fields to compare, besides metadata.
