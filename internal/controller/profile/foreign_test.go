@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller/controllertest"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/testkit"
@@ -173,8 +175,25 @@ func TestQuota_goesWhenTheProfileAsksForNoneAnyMore(t *testing.T) {
 }
 
 func TestQuota_followsTheProfile(t *testing.T) {
+	cases := map[string]func(*kubeflowv1.Profile){
+		"from none":      func(*kubeflowv1.Profile) {},
+		"from no scopes": controllertest.WithQuota("requests.cpu", "4"),
+		"from other scopes": func(p *kubeflowv1.Profile) { // which the API server refuses to change in place
+			controllertest.WithQuota("pods", "4")(p)
+			p.Spec.ResourceQuotaSpec.Scopes = []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeNotTerminating}
+		},
+	}
 	c := onShared(t)
-	p := readyProfile(t, c)
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			assertQuotaFollows(t, c, readyProfile(t, c, change))
+		})
+	}
+}
+
+func assertQuotaFollows(t *testing.T, c client.Client, p *kubeflowv1.Profile) {
+	t.Helper()
 	want := map[string]any{"hard": map[string]any{"pods": "3", "requests.cpu": "1500m"}, "scopes": []any{"Terminating"}}
 	edit(t, c, profileKind.object("", p.Name), set(map[string]any{
 		"hard": map[string]any{"pods": int64(3), "requests.cpu": "1.5"}, "scopes": []any{"Terminating"},

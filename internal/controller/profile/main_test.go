@@ -136,6 +136,14 @@ func (p *packageControllers) Errorf(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, format+"\n", args...)
 }
 
+// Failed is about the controllers, not about the test that happened to start them.
+func (p *packageControllers) Failed() bool { return p.failed }
+
+// Logf tells it after the last test.
+func (p *packageControllers) Logf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}
+
 // stop ends the controllers, if they were started, and returns the exit code for it.
 func (p *packageControllers) stop() int {
 	if p.dir == "" {

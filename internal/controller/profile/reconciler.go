@@ -93,19 +93,20 @@ func (r *Reconciler) reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl
 		count(failureNamespaceRead, err)
 		return ctrl.Result{}, fmt.Errorf("compare profile %q with the cluster: %w", p.Name, err)
 	}
-	occasion := r.repairs.occasion(p, in.Config, todo.writes())
-	if pause := r.repairs.pause(p, occasion); pause > 0 {
+	occasion := r.repairs.occasion(p, in, todo.writes())
+	if pause := r.repairs.pause(p, in, occasion, todo.writes()); pause > 0 {
 		return ctrl.Result{RequeueAfter: pause}, nil
 	}
 	done := r.do(ctx, p, todo) // all writes
 	done.count()
 	reported := r.report(ctx, p, tenant, occasion, done)
 	count(failureStatus, reported)
-	if err := errors.Join(done.err(), reported); err != nil {
-		return ctrl.Result{}, err
+	if tenant.Claim.Allowed() {
+		r.repairs.worked(p, in, done.complete())
+	} else {
+		r.repairs.forget(p.UID) // being given the namespace later on is no repair
 	}
-	r.repairs.settled(p, in.Config)
-	return ctrl.Result{}, nil
+	return ctrl.Result{}, errors.Join(done.err(), reported)
 }
 
 // gather reads what rendering depends on.

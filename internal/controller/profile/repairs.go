@@ -25,8 +25,8 @@ const (
 	repairEvery = 5 * time.Second
 )
 
-// repairs tells drift from work that was asked for, and paces the repair of drift, so that one tenant who undoes our
-// work in a loop can't occupy the controller or the API server.
+// repairs tells drift from work that was asked for, and paces whatever is done again although nobody asked for
+// anything new, so that one tenant who undoes our work in a loop can't occupy the controller or the API server.
 type repairs struct {
 	now func() time.Time
 
@@ -35,18 +35,32 @@ type repairs struct {
 }
 
 type repairState struct {
-	// labels and generation are those for which the profile was last found or made complete.
+	// labels, mesh and generation are those for which the profile was last worked on.
 	labels     map[string]string
+	mesh       render.MeshKinds
 	generation int64
-	limiter    *rate.Limiter
+	// complete means that everything was in place with them.
+	complete bool
+	limiter  *rate.Limiter
 }
 
 func newRepairs(now func() time.Time) *repairs {
 	return &repairs{now: now, profiles: map[types.UID]*repairState{}}
 }
 
+// asked returns the state of p if what is asked for is still what was worked on last, and nil otherwise. At the first
+// look after a start, nobody can say what has changed since: the configuration may have.
+func (r *repairs) asked(p *kubeflowv1.Profile, in render.Input) *repairState {
+	state := r.profiles[p.UID]
+	if state == nil || state.generation != p.Generation || state.mesh != in.Mesh ||
+		!maps.Equal(state.labels, in.Config.NamespaceLabels) {
+		return nil
+	}
+	return state
+}
+
 // occasion says why so many writes are due for p.
-func (r *repairs) occasion(p *kubeflowv1.Profile, config render.Config, writes int) status.Occasion {
+func (r *repairs) occasion(p *kubeflowv1.Profile, in render.Input, writes int) status.Occasion {
 	if writes == 0 {
 		return status.Changed
 	}
@@ -56,22 +70,20 @@ func (r *repairs) occasion(p *kubeflowv1.Profile, config render.Config, writes i
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// At the first look after a start, nobody can say what has changed since: the configuration may have.
-	state := r.profiles[p.UID]
-	if state == nil || state.generation != p.Generation || !maps.Equal(state.labels, config.NamespaceLabels) {
-		return status.Changed
+	if state := r.asked(p, in); state != nil && state.complete {
+		return status.Drift
 	}
-	return status.Drift
+	return status.Changed
 }
 
-// pause is how long to wait before repairing p.
-func (r *repairs) pause(p *kubeflowv1.Profile, occasion status.Occasion) time.Duration {
-	if occasion != status.Drift {
-		return 0
-	}
+// pause is how long to wait before so many writes are made for p.
+func (r *repairs) pause(p *kubeflowv1.Profile, in render.Input, occasion status.Occasion, writes int) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	state := r.profiles[p.UID]
+	state := r.asked(p, in)
+	if state == nil || occasion == status.New || writes == 0 {
+		return 0
+	}
 	if state.limiter == nil {
 		state.limiter = rate.NewLimiter(rate.Every(repairEvery), repairBurst)
 	}
@@ -83,19 +95,23 @@ func (r *repairs) pause(p *kubeflowv1.Profile, occasion status.Occasion) time.Du
 	return wait
 }
 
-// settled remembers that p is complete as it is now.
-func (r *repairs) settled(p *kubeflowv1.Profile, config render.Config) {
+// worked remembers that p was worked on as it is now, and whether everything is in place.
+func (r *repairs) worked(p *kubeflowv1.Profile, in render.Input, complete bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if state := r.asked(p, in); state != nil {
+		state.complete = state.complete || complete
+		return
+	}
 	state := r.profiles[p.UID]
 	if state == nil {
 		state = &repairState{}
 		r.profiles[p.UID] = state
 	}
-	state.generation, state.labels = p.Generation, config.NamespaceLabels
+	state.generation, state.labels, state.mesh, state.complete = p.Generation, in.Config.NamespaceLabels, in.Mesh, complete
 }
 
-// forget drops what is known about a profile that is gone.
+// forget drops what is known about a profile that is gone, or that has no namespace to be kept in order.
 func (r *repairs) forget(uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -99,6 +99,9 @@ func (o outcome) err() error {
 	return errors.Join(errs...)
 }
 
+// complete says whether everything is in place that can be.
+func (o outcome) complete() bool { return o.blocked == nil && o.err() == nil }
+
 // conflicted says whether anything failed because somebody else wrote first, whatever else failed besides.
 func (o outcome) conflicted() bool {
 	return apierrors.IsConflict(o.namespace) ||
