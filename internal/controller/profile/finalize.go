@@ -167,13 +167,24 @@ func (r *Reconciler) reportDeletion(ctx context.Context, p *kubeflowv1.Profile, 
 	}
 	message := strings.Join(messages, "; ")
 	was := meta.FindStatusCondition(p.Status.Conditions, kubeflowv1.ConditionReady)
-	if reason == kubeflowv1.ReasonDeletionBlocked && (was == nil || was.Reason != reason || was.Message != message) {
+	if reason == kubeflowv1.ReasonDeletionBlocked &&
+		(was == nil || was.Reason != reason || withoutNumbers(was.Message) != withoutNumbers(message)) {
 		r.tell(p, status.Event{Type: corev1.EventTypeWarning, Reason: status.EventDeletionBlocked, Note: clipNote(message)})
 	}
 	want := *p.Status.DeepCopy()
 	status.Merge(&want, p.Generation, metav1.NewTime(r.Now()),
 		[]status.Condition{notReady(kubeflowv1.ConditionReady, render.Problem{Reason: reason, Message: message})}, partConditions...)
 	return client.IgnoreNotFound(status.Patch(ctx, r.Client, p, want))
+}
+
+// withoutNumbers is message without its digits: that fewer of the same things are left is not worth another Event.
+func withoutNumbers(message string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, message)
 }
 
 // clipNote keeps an Event's note within the 1,024 bytes that the API server takes.
