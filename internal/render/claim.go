@@ -33,6 +33,8 @@ const (
 // Claim is the answer to "may this profile have that namespace?".
 type Claim struct {
 	Kind ClaimKind
+	// Held is set where the namespace says already that it is the profile's.
+	Held bool
 	// Problem says why not, where the claim is refused.
 	Problem *Problem
 }
@@ -59,7 +61,7 @@ func claimNamespace(p *kubeflowv1.Profile, ns *corev1.Namespace, alsoReserved []
 			"no namespace can be called %q: %s; create a profile with another name", p.Name, problems[0]))
 	}
 	if ns != nil && madeFor(p, ns) {
-		return Claim{Kind: ClaimOwned}
+		return Claim{Kind: ClaimOwned, Held: true}
 	}
 	if Reserved(p.Name) || slices.Contains(alsoReserved, p.Name) {
 		return refused(kubeflowv1.ReasonNamespaceReserved, fmt.Sprintf(
@@ -68,8 +70,8 @@ func claimNamespace(p *kubeflowv1.Profile, ns *corev1.Namespace, alsoReserved []
 	if ns == nil {
 		return Claim{Kind: ClaimNew}
 	}
-	if ns.Annotations[kubeflowv1.AdoptedByAnnotation] == string(p.UID) && p.UID != "" {
-		return Claim{Kind: ClaimAdopted}
+	if Holds(p, ns) {
+		return Claim{Kind: ClaimAdopted, Held: true}
 	}
 	if owner := givenTo(ns); owner == "" || owner != p.Spec.Owner.Name {
 		return refused(kubeflowv1.ReasonNamespaceNotOwned, notOwnedMessage(p, ns))
@@ -108,8 +110,8 @@ func Release(ns *corev1.Namespace) {
 		delete(ns.Labels, kubeflowv1.ManagedByLabel)
 	}
 	for _, key := range []string{
-		kubeflowv1.OwnerAnnotation, kubeflowv1.AdoptAnnotation,
-		kubeflowv1.AdoptedByAnnotation, kubeflowv1.AppliedLabelsAnnotation,
+		kubeflowv1.OwnerAnnotation, kubeflowv1.AdoptAnnotation, kubeflowv1.AdoptedByAnnotation,
+		kubeflowv1.MadeForAnnotation, kubeflowv1.AppliedLabelsAnnotation,
 	} {
 		delete(ns.Annotations, key)
 	}

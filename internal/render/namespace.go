@@ -4,6 +4,8 @@
 package render
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -29,10 +31,6 @@ func namespace(p *kubeflowv1.Profile, in Input, claim Claim) Object {
 			Labels:      rules.set,
 			Annotations: map[string]string{kubeflowv1.OwnerAnnotation: p.Spec.Owner.Name},
 		},
-	}
-	// Whoever deploys an adopted namespace may have put its own name into this label.
-	if in.Namespace == nil || in.Namespace.Labels[kubeflowv1.ManagedByLabel] == "" {
-		ns.Labels[kubeflowv1.ManagedByLabel] = kubeflowv1.ManagedByValue
 	}
 	if len(rules.applied) > 0 {
 		ns.Annotations[kubeflowv1.AppliedLabelsAnnotation] = labels.Set(rules.applied).String()
@@ -70,7 +68,7 @@ func namespaceLabels(in Input) labelChanges {
 		recorded = decodeRecord(in.Namespace.Annotations[kubeflowv1.AppliedLabelsAnnotation])
 	}
 	if in.LabelsUnknown {
-		return labelChanges{set: map[string]string{}, applied: recorded}
+		return manage(in, labelChanges{set: map[string]string{}, applied: recorded})
 	}
 	want := wantedLabels(in, recorded)
 
@@ -93,6 +91,23 @@ func namespaceLabels(in Input) labelChanges {
 			changes.absent = append(changes.absent, key)
 		}
 	}
+	return manage(in, changes)
+}
+
+// manage adds the label that says whose the namespace is to look after. Whoever deploys an adopted namespace may have
+// put its own name there, and the file may want another or none.
+func manage(in Input, changes labelChanges) labelChanges {
+	const key = kubeflowv1.ManagedByLabel
+	if _, decided := in.Config.NamespaceLabels[key]; decided {
+		return changes
+	}
+	dropped := slices.Index(changes.absent, key) // it was the file's
+	if in.Namespace == nil || in.Namespace.Labels[key] == "" || dropped >= 0 {
+		changes.set[key] = kubeflowv1.ManagedByValue
+	}
+	if dropped >= 0 {
+		changes.absent = slices.Delete(changes.absent, dropped, dropped+1)
+	}
 	return changes
 }
 
@@ -103,7 +118,7 @@ func wantedLabels(in Input, recorded map[string]string) map[string]string {
 		want[labelInjection] = ""
 		want[labelDataplane] = "ambient"
 		want[labelWaypoint] = waypointName
-	} else if injected := in.Namespace == nil || recorded[labelInjection] != "" || recorded[labelDataplane] != ""; injected {
+	} else if in.Namespace == nil || recorded[labelInjection] != "" || leftAmbient(in, recorded) {
 		// On a namespace that is there already, the label is restored only where it was ours: somebody may have
 		// taken it off on purpose.
 		want[labelInjection] = "enabled"
@@ -114,7 +129,14 @@ func wantedLabels(in Input, recorded map[string]string) map[string]string {
 		}
 		want[key] = value
 	}
+	delete(want, corev1.LabelMetadataName) // the API server's own: it would be put back for ever
 	return want
+}
+
+// leftAmbient says whether the namespace was in ambient mode by our doing and is not to be any more. With the mode of
+// sidecars, the file can ask for ambient all the same.
+func leftAmbient(in Input, recorded map[string]string) bool {
+	return recorded[labelDataplane] != "" && in.Config.NamespaceLabels[labelDataplane] == ""
 }
 
 // decodeRecord reads a record of labels; one that was tampered with counts as empty, so that nothing is taken back by
