@@ -202,18 +202,18 @@ func serves(ctx context.Context, url string) bool {
 
 // demoControllerCommand is the command controller, ending with its standard input.
 func demoControllerCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:                "controller",
-		Hidden:             true,
-		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := context.WithCancel(cmd.Context())
-			defer cancel()
-			go func() {
-				_, _ = io.Copy(io.Discard, cmd.InOrStdin()) // its end is what counts
-				cancel()
-			}()
-			return runController(ctx, args)
-		},
+	cmd := controllerCommand()
+	cmd.Hidden = true
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx, cancel := context.WithCancel(cmd.Context())
+		defer cancel()
+		go func() {
+			_, _ = io.Copy(io.Discard, cmd.InOrStdin()) // its end is what counts
+			cancel()
+		}()
+		cmd.SetContext(ctx)
+		return run(cmd, args)
 	}
+	return cmd
 }
