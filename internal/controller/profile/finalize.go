@@ -41,6 +41,11 @@ func (r *Reconciler) finalize(ctx context.Context, p *kubeflowv1.Profile) (ctrl.
 		return ctrl.Result{}, err
 	}
 	if revoking := pendingPlugins(p, r.Config); revoking != nil {
+		if len(p.Status.Plugins) == 0 && len(p.Status.Conditions) == 0 {
+			// An earlier controller may have bound them. The plugins' controller knows that by the absence of any
+			// report, so the first word is its own.
+			return ctrl.Result{RequeueAfter: deletionPoll}, nil
+		}
 		waiting = append(waiting, *revoking)
 	}
 	if len(waiting) == 0 {

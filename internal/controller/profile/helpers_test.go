@@ -177,7 +177,10 @@ func golden(t testing.TB, dir string, p *kubeflowv1.Profile) []*unstructured.Uns
 		}
 		text := strings.NewReplacer("${NAME}", p.Name, "${UID}", string(p.UID)).Replace(string(data))
 		obj := &unstructured.Unstructured{}
-		if err := yaml.UnmarshalStrict([]byte(text), &obj.Object); err != nil {
+		if data, err = yaml.YAMLToJSONStrict([]byte(text)); err == nil {
+			err = obj.UnmarshalJSON(data) // which tells whole numbers from others, as clients do
+		}
+		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
 		objects = append(objects, obj)

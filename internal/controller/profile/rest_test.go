@@ -6,6 +6,7 @@ package profile_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -88,6 +89,13 @@ func (noWatch) Watch(context.Context, client.ObjectList, ...client.ListOption) (
 	panic("not reached")
 }
 
+// written are the writes so far.
+func (a *activity) written() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.writes)
+}
+
 // lookedAt says whether all profiles were looked at that often.
 func (a *activity) lookedAt(profiles map[string]*kubeflowv1.Profile, times int) error {
 	a.mu.Lock()
@@ -129,8 +137,8 @@ func TestRest_zeroWrites(t *testing.T) {
 	}
 	testkit.Eventually(t, patience, func() error { return seen.lookedAt(profiles, 2) })
 
-	if len(seen.writes) > 0 {
-		t.Errorf("the controllers wrote:\n%s", strings.Join(seen.writes, "\n"))
+	if have := seen.written(); len(have) > 0 {
+		t.Errorf("the controllers wrote:\n%s", strings.Join(have, "\n"))
 	}
 	before["profiles PUT"] += len(profiles) // the touching
 	if d := cmp.Diff(before, serverWrites(t, cfg)); d != "" {
