@@ -27,8 +27,10 @@ type steps struct {
 	problems []render.Problem
 	// waiting means that plugins wait for the namespace.
 	waiting bool
-	// none means that no plugin is asked for and none is left.
-	none bool
+	// asked means that plugins are asked for.
+	asked bool
+	// deleting means that the profile goes, and its plugins with it.
+	deleting bool
 }
 
 // call is one call of a provider.
@@ -42,18 +44,18 @@ type call struct {
 // decide compares the plugins that p asks for with the ones on record. ns is p's namespace, nil while there is none to
 // bind for.
 func decide(p *kubeflowv1.Profile, ns *corev1.Namespace, config render.Config, verify bool) steps {
-	var s steps
 	plugins := render.Plugins(p, config)
+	s := steps{asked: len(plugins) > 0, deleting: !p.DeletionTimestamp.IsZero()}
 	var wanted []kubeflowv1.PluginStatus // identities in force, those included that are not ours to bind
 	for _, plugin := range plugins {
 		record := kubeflowv1.PluginStatus{Kind: plugin.Kind, Identity: plugin.Identity, Phase: kubeflowv1.PluginApplying}
 		switch {
-		case !p.DeletionTimestamp.IsZero():
+		case s.deleting:
 		case plugin.Problem != nil:
 			s.problems = append(s.problems, *plugin.Problem)
 			// What is bound stays bound: a slip of the pen must not cost a team its access.
 			for _, have := range p.Status.Plugins {
-				if have.Kind == plugin.Kind {
+				if have.Kind == plugin.Kind && !slices.ContainsFunc(wanted, func(w kubeflowv1.PluginStatus) bool { return same(w, have) }) {
 					wanted, s.kept = append(wanted, have), append(s.kept, have)
 				}
 			}
@@ -76,7 +78,6 @@ func decide(p *kubeflowv1.Profile, ns *corev1.Namespace, config render.Config, v
 			s.calls = append(s.calls, call{record: record, revoke: true})
 		}
 	}
-	s.none = len(plugins) == 0 && len(s.calls) == 0 && len(s.kept) == 0
 	return s
 }
 
@@ -154,7 +155,7 @@ func inOrder(records []kubeflowv1.PluginStatus) []kubeflowv1.PluginStatus {
 
 // condition says how the plugins stand; nil where there is nothing to say.
 func (s steps) condition(results []error) *status.Condition {
-	if s.none {
+	if !s.asked && len(s.achieved(results)) == 0 {
 		return nil
 	}
 	var reason string
@@ -180,6 +181,10 @@ func (s steps) condition(results []error) *status.Condition {
 	}
 	if s.waiting && reason == "" {
 		add(kubeflowv1.ReasonProgressing, "plugins wait for the namespace")
+	}
+	if s.deleting && reason == "" {
+		// It also tells that there is a report: without any, an earlier controller's bindings would be looked for again.
+		add(kubeflowv1.ReasonDeleting, "plugins are revoked")
 	}
 	if reason == "" {
 		return &status.Condition{Type: kubeflowv1.ConditionPluginsReady, Status: metav1.ConditionTrue,

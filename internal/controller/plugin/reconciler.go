@@ -10,20 +10,26 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
@@ -39,6 +45,9 @@ const (
 	conflictPause = 50 * time.Millisecond
 	// invalidPause is when something that only a person can mend is looked at again.
 	invalidPause = 5 * time.Minute
+	// retryFirst and retryLast bound the wait before a provider that failed is tried again.
+	retryFirst = time.Second
+	retryLast  = 5 * time.Minute
 )
 
 // Provider binds the service account default-editor of a namespace to an identity, and takes that back. Both can be
@@ -59,7 +68,7 @@ type Options struct {
 	Config render.Config
 	// Providers are the providers by the kind of their plugin.
 	Providers map[string]Provider
-	// Verify is how often a binding that is in place is looked at again.
+	// Verify is how often a binding that is in place is looked at again; zero for never.
 	Verify time.Duration
 	// Now is the time; conditions carry it.
 	Now func() time.Time
@@ -85,9 +94,13 @@ func (r *Reconciler) Register(mgr ctrl.Manager) error {
 	})
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("plugin").
-		For(&kubeflowv1.Profile{}).
+		// Not for changes of status: most are our own, and each would call a provider that fails once more.
+		For(&kubeflowv1.Profile{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Namespace{}, byName). // a namespace made anew has to be bound anew
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
+		}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 	if err != nil {
 		return fmt.Errorf("set up the plugin controller: %w", err)
@@ -143,7 +156,7 @@ func (r *Reconciler) call(ctx context.Context, p *kubeflowv1.Profile, s steps) [
 		provider := r.Providers[c.record.Kind]
 		switch {
 		case provider == nil:
-			results[i] = fmt.Errorf("%w: no provider for plugins of kind %s", errors.Join(cloud.ErrInvalid, cloud.ErrUntouched), c.record.Kind)
+			results[i] = cloud.Untouched(fmt.Errorf("%w: no provider for plugins of kind %s", cloud.ErrInvalid, c.record.Kind))
 		case c.revoke:
 			results[i] = provider.Revoke(ctx, p.Name, c.record.Identity)
 		default:
@@ -155,35 +168,58 @@ func (r *Reconciler) call(ctx context.Context, p *kubeflowv1.Profile, s steps) [
 
 // report records what came of s and says when to look again.
 func (r *Reconciler) report(ctx context.Context, p *kubeflowv1.Profile, s steps, results []error) (ctrl.Result, error) {
-	condition := s.condition(results)
-	want := withRecords(p, s.achieved(results))
-	if condition == nil {
-		status.Merge(&want, p.Generation, metav1.NewTime(r.Now()), nil, kubeflowv1.ConditionPluginsReady)
-	} else {
-		status.Merge(&want, p.Generation, metav1.NewTime(r.Now()), []status.Condition{*condition})
-	}
+	condition, records := s.condition(results), s.achieved(results)
 	r.tell(p, s, results, condition)
-	if err := status.Patch(ctx, r.Client, p, want); err != nil {
+	if err := r.write(ctx, p, records, condition); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 
-	var retry []error
+	var failed []error
 	pause := time.Duration(0)
 	for _, err := range results {
 		if err != nil && !errors.Is(err, cloud.ErrInvalid) {
-			retry = append(retry, err)
+			failed = append(failed, err)
 		} else if err != nil {
 			pause = invalidPause
 		}
 	}
-	if len(retry) > 0 {
-		return ctrl.Result{}, errors.Join(retry...)
+	if len(failed) > 0 {
+		return ctrl.Result{}, errors.Join(failed...)
 	}
-	if pause == 0 && len(want.Plugins) > 0 {
-		pause = r.verifyNext(p, len(s.calls) > 0)
+	if verify := r.verifyNext(p, len(records) > 0, len(s.calls) > 0); pause == 0 {
+		pause = verify
 	}
 	return ctrl.Result{RequeueAfter: pause}, nil
 }
+
+// write records what was achieved. Where somebody else wrote first it tries again, as looking again would call the
+// providers once more; but not where the records are no longer the ones that it began with.
+func (r *Reconciler) write(ctx context.Context, p *kubeflowv1.Profile, records []kubeflowv1.PluginStatus, condition *status.Condition) error {
+	began, generation, ours := p.Status.Plugins, p.Generation, true
+	again := func(err error) bool { return ours && apierrors.IsConflict(err) }
+	return retry.OnError(retry.DefaultBackoff, again, func() error {
+		want := withRecords(p, records)
+		if condition == nil {
+			status.Merge(&want, generation, metav1.NewTime(r.Now()), nil, kubeflowv1.ConditionPluginsReady)
+		} else {
+			status.Merge(&want, generation, metav1.NewTime(r.Now()), []status.Condition{*condition})
+		}
+		err := status.Patch(ctx, r.Client, p, want)
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		fresh := &kubeflowv1.Profile{}
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(p), fresh); err != nil {
+			return err
+		}
+		ours = fresh.UID == p.UID && equality.Semantic.DeepEqual(fresh.Status.Plugins, began)
+		p = fresh
+		return err
+	})
+}
+
+// failures are the reasons that are worth a warning; others pass by themselves.
+var failures = []string{kubeflowv1.ReasonPluginInvalid, kubeflowv1.ReasonPluginFailed, kubeflowv1.ReasonPluginRevokeFailed}
 
 // tell records Events for what is news.
 func (r *Reconciler) tell(p *kubeflowv1.Profile, s steps, results []error, condition *status.Condition) {
@@ -199,7 +235,7 @@ func (r *Reconciler) tell(p *kubeflowv1.Profile, s steps, results []error, condi
 			done, c.record.Identity, p.Name, render.EditorName)
 	}
 	was := meta.FindStatusCondition(p.Status.Conditions, kubeflowv1.ConditionPluginsReady)
-	if condition != nil && condition.Status != metav1.ConditionTrue && (was == nil || was.Message != condition.Message) {
+	if condition != nil && slices.Contains(failures, condition.Reason) && (was == nil || was.Message != condition.Message) {
 		r.Recorder.Eventf(p, nil, corev1.EventTypeWarning, status.EventPluginFailed, "Reconcile", "%s", clip(condition.Message))
 	}
 }
@@ -217,11 +253,15 @@ func (r *Reconciler) verifyDue(p *kubeflowv1.Profile) bool {
 	return known && !r.Now().Before(due)
 }
 
-// verifyNext says when the bindings of p are to be looked at again. The first time after a start is spread over the
-// whole period, so that a restart does not call the providers for all profiles at once.
-func (r *Reconciler) verifyNext(p *kubeflowv1.Profile, called bool) time.Duration {
+// verifyNext says when the bindings of p are to be looked at again, if it has any. The first time after a start is spread
+// over the whole period, so that a restart does not call the providers for all profiles at once.
+func (r *Reconciler) verifyNext(p *kubeflowv1.Profile, bound, called bool) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !bound || r.Verify <= 0 {
+		delete(r.due, p.UID)
+		return 0
+	}
 	due, known := r.due[p.UID]
 	switch {
 	case called:
