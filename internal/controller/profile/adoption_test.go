@@ -142,7 +142,7 @@ func TestAdoption_byAnnotation(t *testing.T) {
 
 // Platform namespaces are nobody's, whatever is written on them. Names that the API refuses are in stored_test.go.
 func TestAdoption_neverOfReservedNamespaces(t *testing.T) {
-	_, c := onOwn(t)
+	cfg, c := onOwn(t)
 	annotated := map[string]string{"owner": controllertest.Owner, "berth.dev/adopt": controllertest.Owner}
 	system := read(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-public"}})
 	system.Annotations = annotated
@@ -157,7 +157,7 @@ func TestAdoption_neverOfReservedNamespaces(t *testing.T) {
 		stored = append(stored, obj)
 	}
 	storedBefore(t, c, stored...)
-	controllertest.Start(t, own.Use(t).Config())
+	controllertest.Start(t, cfg)
 	for _, ns := range []*corev1.Namespace{system, istio} {
 		awaitRefusal(t, c, ns.Name, kubeflowv1.ReasonNamespaceReserved)
 		assertUntouched(t, c, ns)

@@ -32,9 +32,9 @@ var (
 	// shared is the cluster, with controllers on it, that most tests use at the same time (see onShared).
 	shared   testkit.SharedCluster
 	everyday packageControllers
-	// own is the cluster for tests that run controllers of their own, one test at a time (see onOwn).
-	own      testkit.SharedCluster
-	ownTurns sync.Mutex
+	// own are clusters for tests that run controllers of their own, each used by one test at a time (see onOwn).
+	own  [2]testkit.SharedCluster
+	idle = make(chan *testkit.SharedCluster, len(own))
 )
 
 type runner func() int
@@ -50,7 +50,12 @@ func TestMain(m *testing.M) {
 		code := m.Run()
 		return max(code, everyday.stop())
 	})
-	os.Exit(testkit.RunWithCluster(runner(func() int { return testkit.RunWithCluster(tests, &own) }), &shared))
+	for i := range own {
+		idle <- &own[i]
+		inner := tests
+		tests = func() int { return testkit.RunWithCluster(inner, &own[i]) }
+	}
+	os.Exit(testkit.RunWithCluster(tests, &shared))
 }
 
 // onShared returns a client for the shared cluster, whose controllers are configured as in a Kubeflow installation and
@@ -81,9 +86,9 @@ func onShared(t *testing.T) client.Client {
 func onOwn(t *testing.T) (*rest.Config, client.Client) {
 	t.Helper()
 	t.Parallel()
-	ownTurns.Lock()
-	t.Cleanup(ownTurns.Unlock)
-	cfg := own.Use(t).Config()
+	cluster := <-idle
+	t.Cleanup(func() { idle <- cluster })
+	cfg := cluster.Use(t).Config()
 	c := controllertest.Client(t, cfg)
 	t.Cleanup(func() { dropProfiles(t, c) })
 	return cfg, c

@@ -111,7 +111,9 @@ func (a *activity) lookedAt(profiles map[string]*kubeflowv1.Profile, times int) 
 // MUST decide: the spec is not rewritten. An unchanged profile costs nothing, neither when it is touched nor when the
 // controller starts.
 func TestRest_zeroWrites(t *testing.T) {
-	cfg, c := onOwn(t)
+	t.Parallel()
+	cfg := testkit.StartCluster(t).Config() // where nobody else writes
+	c := controllertest.Client(t, cfg)
 	first := controllertest.Start(t, cfg)
 	profiles := map[string]*kubeflowv1.Profile{}
 	for name, change := range restless {

@@ -61,7 +61,7 @@ func dropRules(value any) {
 // Defect 15: profiles that were stored before anything was checked don't loop in errors. They stay editable, say what
 // is wrong, and give nobody more than was meant.
 func TestStoredBefore(t *testing.T) {
-	_, c := onOwn(t)
+	cfg, c := onOwn(t)
 	cases := map[string]struct {
 		name        string
 		spec        map[string]any
@@ -90,7 +90,7 @@ func TestStoredBefore(t *testing.T) {
 		stored = append(stored, obj)
 	}
 	storedBefore(t, c, stored...)
-	controllertest.Start(t, own.Use(t).Config())
+	controllertest.Start(t, cfg)
 
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -114,11 +114,11 @@ func TestStoredBefore(t *testing.T) {
 }
 
 func TestStoredBefore_mendedOwnerBecomesReady(t *testing.T) {
-	_, c := onOwn(t)
+	cfg, c := onOwn(t)
 	obj := profileKind.object("", testkit.Name(t, "team"))
 	obj.Object["spec"] = owned("User", "*")
 	storedBefore(t, c, obj)
-	controllertest.Start(t, own.Use(t).Config())
+	controllertest.Start(t, cfg)
 	awaitRefusal(t, c, obj.GetName(), kubeflowv1.ReasonOwnerInvalid)
 
 	controllertest.Change(t, c, obj.GetName(), withOwner(user("ann@example.com")))
