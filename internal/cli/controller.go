@@ -5,8 +5,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -34,40 +36,67 @@ func controllerCommand() *cobra.Command {
 }
 
 func runController(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
-	settings := newSettings(os.Getenv)
-	settings.bind(flags)
-	options := controller.Options{}
-	flags.StringVar(&options.MetricsAddress, "metrics-bind-address", ":8080", "the address of the metrics; 0 for none")
-	flags.StringVar(&options.ProbeAddress, "health-probe-bind-address", ":9876", "the address of /healthz and /readyz")
-	flags.BoolVar(&options.LeaderElection, "leader-elect", false, "have one of several replicas work at a time")
-	flags.StringVar(&options.LeaderElectionNamespace, "leader-election-namespace", "", "the namespace of the lease; the pod's own by default")
-	flags.DurationVar(&options.PluginVerify, "plugin-verify-interval", time.Hour, "how often bindings to cloud identities are looked at again")
-	config.RegisterFlags(flags)
-	logging := zap.Options{Development: true}
-	logging.BindFlags(flags)
-
-	if err := flags.Parse(joinWords(args)); err != nil {
+	c := newControllerFlags(os.Getenv)
+	if err := c.parse(args, os.Stdout, os.Stderr); err != nil {
 		return err
 	}
-	if rest := flags.Args(); len(rest) > 0 {
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&c.logging)))
+	c.options.Render, c.options.OpenLabels = c.settings.Config, c.settings.openLabels
+	var err error
+	if c.options.RESTConfig, err = clusterConfig(); err != nil {
+		return err
+	}
+	return controller.Run(ctx, c.options)
+}
+
+// controllerFlags are the flags of the controller and what they set.
+type controllerFlags struct {
+	*flag.FlagSet
+
+	settings *settings
+	options  controller.Options
+	logging  zap.Options
+}
+
+func newControllerFlags(getenv func(string) string) *controllerFlags {
+	c := &controllerFlags{
+		FlagSet:  flag.NewFlagSet("controller", flag.ContinueOnError),
+		settings: newSettings(getenv),
+		logging:  zap.Options{Development: true},
+	}
+	c.settings.bind(c.FlagSet)
+	c.StringVar(&c.options.MetricsAddress, "metrics-bind-address", ":8080", "the address of the metrics; 0 for none")
+	c.StringVar(&c.options.ProbeAddress, "health-probe-bind-address", ":9876", "the address of /healthz and /readyz")
+	c.BoolVar(&c.options.LeaderElection, "leader-elect", false, "have one of several replicas work at a time")
+	c.StringVar(&c.options.LeaderElectionNamespace, "leader-election-namespace", "", "the namespace of the lease; the pod's own by default")
+	c.DurationVar(&c.options.PluginVerify, "plugin-verify-interval", time.Hour, "how often bindings to cloud identities are looked at again")
+	config.RegisterFlags(c.FlagSet)
+	c.logging.BindFlags(c.FlagSet)
+	return c
+}
+
+// parse reads args and the file that they name. Asked for help, it prints the flags and returns flag.ErrHelp.
+func (c *controllerFlags) parse(args []string, out, errs io.Writer) error {
+	c.SetOutput(io.Discard) // the error is told once, by whoever called, and without all the flags
+	switch err := c.Parse(joinWords(args)); {
+	case errors.Is(err, flag.ErrHelp):
+		c.SetOutput(out)
+		fmt.Fprintln(out, "Flags, with one dash or two:")
+		c.PrintDefaults()
+		return err
+	case err != nil:
+		return fmt.Errorf("%w; -help lists the flags", err)
+	}
+	if rest := c.Args(); len(rest) > 0 {
 		// Kubeflow's profile controller never minded, and there are installations that rely on it.
-		fmt.Fprintf(os.Stderr, "Warning: ignoring %q and all flags after it\n", rest[0])
+		fmt.Fprintf(errs, "Warning: ignoring %q and all flags after it\n", rest[0])
+	}
+	if c.options.PluginVerify <= 0 {
+		return fmt.Errorf("-plugin-verify-interval is %s: it must be longer than nothing", c.options.PluginVerify)
 	}
 	var given []string
-	flags.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
-	if err := settings.finish(given); err != nil {
-		return err
-	}
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&logging)))
-
-	options.Render = settings.Config
-	options.OpenLabels = settings.openLabels
-	var err error
-	if options.RESTConfig, err = clusterConfig(); err != nil {
-		return err
-	}
-	return controller.Run(ctx, options)
+	c.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
+	return c.settings.finish(given)
 }
 
 // clusterConfig finds the cluster: the flag -kubeconfig, the environment, the pod's own account, or the home directory.

@@ -4,18 +4,21 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/runtime"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	kubeflowv1beta1 "berth.dev/berth/api/kubeflow/v1beta1"
 	"berth.dev/berth/internal/labelsfile"
 	"berth.dev/berth/internal/render"
 )
@@ -47,12 +50,12 @@ func renderCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in, err := open(file, cmd.InOrStdin())
+			in, source, err := open(file, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
 			defer func() { _ = in.Close() }() // only read from
-			return renderAll(in, config, cmd.OutOrStdout())
+			return renderAll(in, source, config, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the file with Profiles, - for standard input")
@@ -72,88 +75,82 @@ func (s *settings) withLabels() (render.Config, error) {
 	return config, file.Err()
 }
 
-func open(file string, stdin io.Reader) (io.ReadCloser, error) {
+// open opens the file and says how to call it in errors.
+func open(file string, stdin io.Reader) (in io.ReadCloser, source string, err error) {
 	if file == "-" {
-		return io.NopCloser(stdin), nil
+		return io.NopCloser(stdin), "standard input", nil
 	}
-	in, err := os.Open(file)
+	in, err = os.Open(file)
 	if err != nil {
-		return nil, fmt.Errorf("read profiles: %w", err)
+		return nil, "", fmt.Errorf("read profiles: %w", err)
 	}
-	return in, nil
+	return in, file, nil
 }
 
-// renderAll renders every Profile of in. All are rendered before anything is printed, so that a mistake in the last
-// one leaves no half result.
-func renderAll(in io.Reader, config render.Config, out io.Writer) error {
+// renderAll renders every Profile of in, whose name is source. All are rendered before anything is printed, so that a
+// mistake in the last one leaves no half result. What of a profile can't be had as asked for is told at the end: the
+// controller applies the rest, and so the rest is printed.
+func renderAll(in io.Reader, source string, config render.Config, out io.Writer) error {
 	var documents []byte
-	decoder := utilyaml.NewYAMLOrJSONDecoder(in, 4096)
+	var problems []error
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(in))
 	for n := 1; ; n++ {
-		raw := runtime.RawExtension{}
-		if err := decoder.Decode(&raw); errors.Is(err, io.EOF) {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
 			break
-		} else if err != nil {
-			return fmt.Errorf("document %d: %w", n, err)
 		}
-		if len(raw.Raw) == 0 || string(raw.Raw) == "null" {
-			continue
-		}
-		rendered, err := renderOne(raw.Raw, config)
 		if err != nil {
-			return fmt.Errorf("document %d: %w", n, err)
+			return fmt.Errorf("%s, document %d: %w", source, n, err)
+		}
+		rendered, lacks, err := renderOne(document, config)
+		if err != nil {
+			return fmt.Errorf("%s, document %d: %w", source, n, err)
 		}
 		documents = append(documents, rendered...)
+		for _, problem := range lacks {
+			problems = append(problems, fmt.Errorf("%s, document %d: %s", source, n, problem.Message))
+		}
 	}
 	if len(documents) == 0 {
-		return fmt.Errorf("there is no Profile in the input")
+		return fmt.Errorf("%s: there is no Profile in it", source)
 	}
-	_, err := out.Write(documents)
-	return err
+	if _, err := out.Write(documents); err != nil {
+		return fmt.Errorf("print the objects: %w", err)
+	}
+	return errors.Join(problems...)
 }
 
-func renderOne(data []byte, config render.Config) ([]byte, error) {
-	p := &kubeflowv1.Profile{}
-	if err := yaml.UnmarshalStrict(data, p); err != nil {
-		return nil, fmt.Errorf("not a Profile: %w", err)
+// renderOne returns the objects of one Profile and what of it can't be had as asked for; nothing where the document is
+// empty.
+func renderOne(data []byte, config render.Config) (rendered []byte, lacks []render.Problem, err error) {
+	var kind *metav1.TypeMeta
+	if err := yaml.Unmarshal(data, &kind); err != nil {
+		return nil, nil, fmt.Errorf("not a Kubernetes object: %w", err)
 	}
-	if p.Kind != "Profile" || p.GroupVersionKind().Group != kubeflowv1.GroupVersion.Group {
-		return nil, fmt.Errorf("%s of %s: want a Profile of %s", p.Kind, p.APIVersion, kubeflowv1.GroupVersion)
+	if kind == nil {
+		return nil, nil, nil
+	}
+	versions := []string{kubeflowv1.GroupVersion.String(), kubeflowv1beta1.GroupVersion.String()}
+	if kind.Kind != "Profile" || !slices.Contains(versions, kind.APIVersion) {
+		return nil, nil, fmt.Errorf("kind %q of apiVersion %q: want a Profile of %s", kind.Kind, kind.APIVersion, versions[0])
+	}
+	p := &kubeflowv1.Profile{} // its JSON is the same in both versions
+	if err := yaml.UnmarshalStrict(data, p); err != nil {
+		return nil, nil, fmt.Errorf("not a Profile as it should be: %w", err)
 	}
 	tenant := render.Profile(p, render.Input{
 		Config: config,
 		Mesh:   render.MeshKinds{AuthorizationPolicy: true, Gateway: true},
 	})
 	if !tenant.Claim.Allowed() {
-		return nil, fmt.Errorf("profile %q: %s", p.Name, tenant.Claim.Problem.Message)
+		return nil, nil, errors.New(tenant.Claim.Problem.Message)
 	}
-	for _, part := range tenant.Parts {
-		if part.Problem != nil {
-			return nil, fmt.Errorf("profile %q: %s", p.Name, part.Problem.Message)
+	lacks = tenant.Problems()
+	for _, plugin := range render.Plugins(p, config) {
+		if plugin.Problem != nil {
+			lacks = append(lacks, *plugin.Problem)
 		}
 	}
-	var documents []byte
-	for _, object := range tenant.Objects() {
-		document, err := document(object)
-		if err != nil {
-			return nil, fmt.Errorf("profile %q: %w", p.Name, err)
-		}
-		documents = append(append(documents, "---\n"...), document...)
-	}
-	return documents, nil
-}
-
-// document is object as YAML, without the fields that only a server fills in.
-func document(object render.Object) ([]byte, error) {
-	tree, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object.Resource)
-	if err != nil {
-		return nil, fmt.Errorf("convert %s: %w", object.GetName(), err)
-	}
-	delete(tree, "status")
-	if spec, isMap := tree["spec"].(map[string]any); isMap && len(spec) == 0 && len(object.Exact) == 0 {
-		delete(tree, "spec")
-	}
-	if metadata, isMap := tree["metadata"].(map[string]any); isMap {
-		delete(metadata, "creationTimestamp")
-	}
-	return yaml.Marshal(tree)
+	rendered, err = tenant.YAML()
+	return rendered, lacks, err
 }

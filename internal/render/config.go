@@ -77,20 +77,29 @@ func (c Config) Validate() error {
 	if strings.TrimSpace(c.UserIDHeader) == "" {
 		return fmt.Errorf("the user id header is empty: name the header that carries the user, for example kubeflow-userid")
 	}
-	// Istio reads a star at either end of a value as a wildcard, which would open every namespace at once.
-	values := map[string]string{
-		"user id prefix":                c.UserIDPrefix,
-		"ingress gateway principal":     c.Principals.IngressGateway,
-		"KFP UI principal":              c.Principals.KFPUI,
-		"notebook controller principal": c.Principals.NotebookController,
-		"Katib controller principal":    c.Principals.Katib,
+	if strings.Contains(c.UserIDPrefix, "*") {
+		return wildcard("user id prefix", c.UserIDPrefix)
 	}
-	for _, name := range sortedKeys(values) {
-		if strings.Contains(values[name], "*") {
-			return fmt.Errorf("the %s %q contains '*', which the mesh reads as a wildcard: write it out", name, values[name])
+	for _, principal := range []struct{ name, value string }{
+		{"principal of the ingress gateway", c.Principals.IngressGateway},
+		{"principal of the KFP UI", c.Principals.KFPUI},
+		{"principal of the notebook controller", c.Principals.NotebookController},
+		{"principal of the Katib controller", c.Principals.Katib},
+	} {
+		if strings.TrimSpace(principal.value) == "" {
+			return fmt.Errorf("the %s is empty: name it as TRUST-DOMAIN/ns/NAMESPACE/sa/NAME, or leave it out to have the default", principal.name)
+		}
+		if strings.Contains(principal.value, "*") {
+			return wildcard(principal.name, principal.value)
 		}
 	}
 	return nil
+}
+
+// wildcard refuses a value with a star: Istio reads one at either end as a wildcard, which would open every namespace
+// at once.
+func wildcard(name, value string) error {
+	return fmt.Errorf("the %s %q contains '*', which the mesh reads as a wildcard: write it out", name, value)
 }
 
 // trustDomain is the mesh's trust domain, as the gateway's principal names it.
