@@ -104,7 +104,7 @@ func TestDecide(t *testing.T) {
 		"annotate only":                        {profile: with(annotateOnly(roleA))},
 		"annotate only what was bound":         {profile: with(annotateOnly(roleA), onRecord(record(roleA, applied)))},
 		"annotate another one only":            {profile: with(annotateOnly(roleB), onRecord(record(roleA, applied))), want: summary{Calls: []string{"revoke " + roleA}}},
-		"the default":                          {config: render.Config{DefaultWorkloadIdentity: "a@b.iam.gserviceaccount.com"}, want: summary{Calls: []string{"apply a@b.iam.gserviceaccount.com"}}},
+		"the default":                          {config: render.Config{DefaultWorkloadIdentity: "a@models.iam.gserviceaccount.com"}, want: summary{Calls: []string{"apply a@models.iam.gserviceaccount.com"}}},
 		"deleted with a record":                {profile: with(role(roleA), onRecord(record(roleA, applied)), deleting), gone: true, want: summary{Calls: []string{"revoke " + roleA}}},
 		"deleted with a malformed plugin":      {profile: with(role("x"), onRecord(record(roleA, applied)), deleting), want: summary{Calls: []string{"revoke " + roleA}}},
 		"deleted, never applied":               {profile: with(role(roleA), told, deleting)},
