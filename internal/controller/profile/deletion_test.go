@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -254,8 +255,26 @@ func TestDeletion_ofARefusedProfile(t *testing.T) {
 	}
 }
 
-// A namespace made for the profile goes with it, whatever happened to its owner reference meanwhile.
-func TestDeletion_withoutOwnerReference(t *testing.T) {
+// kubectl delete profile --cascade=orphan: the namespace and what is in it stay, as with Kubeflow's controller.
+func TestDeletion_orphaningKeepsTheNamespace(t *testing.T) {
+	c := onShared(t)
+	p := readyProfile(t, c)
+	binding := bindingKind.object(p.Name, "namespaceAdmin")
+	before := uids(t, c, namespaceKind.object("", p.Name), binding)
+	remove(t, c, p, client.PropagationPolicy(metav1.DeletePropagationOrphan))
+	controllertest.AwaitGone(t, c, p)
+	ns := read(t, c, namespaceKind.object("", p.Name))
+	if ns.GetDeletionTimestamp() != nil || len(ns.GetOwnerReferences()) > 0 {
+		t.Errorf("the namespace is %v", ns.Object["metadata"])
+	}
+	if d := cmp.Diff(before, uids(t, c, ns, binding)); d != "" {
+		t.Errorf("what is left (-before +after):\n%s", d)
+	}
+}
+
+// The same where the owner references were taken off before the controller looked: better a namespace too many than
+// one too few.
+func TestDeletion_withoutOwnerReferenceKeepsTheNamespace(t *testing.T) {
 	cfg, c := onOwn(t)
 	first := controllertest.Start(t, cfg)
 	p := readyProfile(t, c)
@@ -265,7 +284,9 @@ func TestDeletion_withoutOwnerReference(t *testing.T) {
 	remove(t, c, p)
 	controllertest.Start(t, cfg)
 	controllertest.AwaitGone(t, c, p)
-	controllertest.AwaitGone(t, c, ns)
+	if read(t, c, ns); !ns.DeletionTimestamp.IsZero() {
+		t.Error("the namespace is being deleted")
+	}
 }
 
 // A namespace of the same name that is somebody else's by now is not deleted in the place of ours.

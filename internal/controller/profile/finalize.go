@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,6 +77,9 @@ func pendingPlugins(p *kubeflowv1.Profile, config render.Config) *render.Problem
 // release gives the namespace of p back: deletes the one made for p, clears the one that was adopted. It says what is
 // still waited for.
 func (r *Reconciler) release(ctx context.Context, p *kubeflowv1.Profile) ([]render.Problem, error) {
+	if slices.Contains(p.Finalizers, metav1.FinalizerOrphanDependents) {
+		return nil, nil // deleted with --cascade=orphan: what belongs to p is to stay
+	}
 	// Past the cache: a namespace that the cache does not know yet must not be left behind.
 	ns := &corev1.Namespace{}
 	if err := r.Direct.Get(ctx, client.ObjectKey{Name: p.Name}, ns); apierrors.IsNotFound(err) {
@@ -88,6 +92,11 @@ func (r *Reconciler) release(ctx context.Context, p *kubeflowv1.Profile) ([]rend
 	}
 	if render.Adopted(p, ns) {
 		return nil, r.clear(ctx, p, ns)
+	}
+	if !apply.OwnedBy(ns, p.UID) {
+		// Its owner reference was taken off while nobody was there to restore it. Orphaning does that, too, and a
+		// namespace that should have gone can still be deleted; one that should have stayed can't be had back.
+		return nil, nil
 	}
 	if ns.DeletionTimestamp.IsZero() {
 		if err := r.Client.Delete(ctx, ns, client.Preconditions{UID: &ns.UID}); client.IgnoreNotFound(err) != nil {
