@@ -4,13 +4,17 @@
 package profile_test
 
 import (
+	"errors"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller/controllertest"
 	"berth.dev/berth/internal/kube/status"
+	"berth.dev/berth/internal/testkit"
 )
 
 // drift is what somebody does to the objects of a profile that is ready.
@@ -162,4 +166,57 @@ func TestDrift_namespaceIsRepaired(t *testing.T) {
 		"owner references removed":           edited(namespaceKind, "", unset("metadata", "ownerReferences")),
 		"owner reference without controller": edited(namespaceKind, "", notControlled),
 	})
+}
+
+// Defect 14: what was changed while no controller ran, a roleRef above all, does not end in an endless error.
+func TestDrift_whileTheControllerWasDown(t *testing.T) {
+	cfg, c := onOwn(t)
+	first := controllertest.Start(t, cfg)
+	p := readyProfile(t, c, controllertest.WithQuota("requests.cpu", "4"))
+	want := readTenant(t, c, p)
+	first.Stop(t)
+	for _, spoil := range []drift{
+		replaced(bindingKind, "namespaceAdmin", set("view", "roleRef", "name")),
+		replaced(bindingKind, "default-editor", set("kubeflow-admin", "roleRef", "name")),
+		deleted(accountKind, "default-viewer"),
+		deleted(policyKind, "ns-access-istio"),
+		edited(policyKind, "ns-owner-access-istio", set("DENY", "spec", "action")),
+		edited(quotaKind, "kf-resource-quota", set("400", "spec", "hard", "requests.cpu")),
+		edited(namespaceKind, "", unset("metadata", "annotations", "owner")),
+		edited(namespaceKind, "", unset("metadata", "ownerReferences")),
+		edited(namespaceKind, "", unset("metadata", "labels", "istio-injection")),
+	} {
+		spoil(t, c, p.Name)
+	}
+	controllertest.Start(t, cfg)
+	awaitTenant(t, c, p, want)
+	controllertest.AwaitReady(t, c, p.Name)
+}
+
+func TestDrift_finalizerIsRepaired(t *testing.T) {
+	c := onShared(t)
+	p := readyProfile(t, c)
+	edit(t, c, p, func(p *kubeflowv1.Profile) { p.Finalizers = nil })
+	testkit.Eventually(t, patience, func() error {
+		if len(read(t, c, p).Finalizers) == 0 {
+			return errors.New("no finalizer")
+		}
+		return nil
+	})
+}
+
+// Conditions are computed from what is there, never from earlier conditions.
+func TestDrift_statusIsRepaired(t *testing.T) {
+	c := onShared(t)
+	p := readyProfile(t, c)
+	p.Status.Conditions = []metav1.Condition{{
+		Type: "Ready", Status: metav1.ConditionFalse, Reason: "Mallory", Message: "broken", LastTransitionTime: metav1.Now(),
+	}}
+	if err := c.Status().Update(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	controllertest.AwaitReady(t, c, p.Name)
+	if have := conditions(t, c, p.Name); len(have) != 5 {
+		t.Errorf("conditions %v", have)
+	}
 }

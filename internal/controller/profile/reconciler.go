@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,10 +69,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl
 		return ctrl.Result{RequeueAfter: conflictPause}, nil
 	}
 	if err != nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{}, withoutName(err, p.Spec.Owner.Name)
 	}
 	handled.WithLabelValues("reconcile").Inc()
 	return result, nil
+}
+
+// withoutName keeps the owner's name out of the log, which is all that becomes of err: whoever refuses an object may
+// repeat what is in it. The condition tells the whole.
+func withoutName(err error, name string) error {
+	words := strings.ReplaceAll(err.Error(), strconv.Quote(name), `"<owner>"`)
+	if strings.Contains(name, "@") {
+		words = strings.ReplaceAll(words, name, "<owner>")
+	}
+	return errors.New(words)
 }
 
 // conflictPause lets the cache catch up before the next look.
