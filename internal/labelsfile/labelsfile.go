@@ -55,7 +55,7 @@ func Open(path string, options Options) (*File, error) {
 	if _, err := os.Stat(path); err != nil && (!options.Optional || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, fmt.Errorf("find the namespace labels file: %w; create it (an empty one will do) or set -namespace-labels-path", err)
 	}
-	f.reload()
+	_, _ = f.reload() // what is wrong with it is kept, and told at the start
 	return f, nil
 }
 
@@ -105,8 +105,8 @@ func (f *File) Start(ctx context.Context) error {
 			return nil
 		case <-watcher.Events:
 			quiet.Reset(settle)
-		case <-watcher.Errors:
-			quiet.Reset(settle) // events may have been lost: look for ourselves
+		case <-watcher.Errors: //nolint:errcheck // whatever it says, events may have been lost: look for ourselves
+			quiet.Reset(settle)
 		case <-quiet.C:
 			f.refresh()
 		}

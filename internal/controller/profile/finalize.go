@@ -150,8 +150,10 @@ func (r *Reconciler) clear(ctx context.Context, p *kubeflowv1.Profile, ns *corev
 	if err := r.Client.Patch(ctx, ns, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), apply.FieldOwner); err != nil {
 		return fmt.Errorf("clear namespace %q: %w", ns.Name, err)
 	}
-	r.tell(p, status.Event{Type: corev1.EventTypeNormal, Reason: status.EventReleased,
-		Note: fmt.Sprintf("took what was ours out of namespace %s, which existed before, and left the rest", ns.Name)})
+	r.tell(p, status.Event{
+		Type: corev1.EventTypeNormal, Reason: status.EventReleased,
+		Note: fmt.Sprintf("took what was ours out of namespace %s, which existed before, and left the rest", ns.Name),
+	})
 	return nil
 }
 

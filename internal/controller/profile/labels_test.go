@@ -6,6 +6,7 @@ package profile_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -169,8 +170,8 @@ func replaceFile(t *testing.T, path, content string) {
 func swapConfigMap(t *testing.T, path, content string) {
 	t.Helper()
 	dir, name := filepath.Split(path)
-	data, err := os.MkdirTemp(dir, "..data_")
-	if err != nil {
+	data := filepath.Join(dir, "..data_"+testkit.Name(t, "version"))
+	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(data, name), content)
@@ -178,7 +179,10 @@ func swapConfigMap(t *testing.T, path, content string) {
 	if err := os.Symlink(filepath.Base(data), swap); err != nil {
 		t.Fatal(err)
 	}
-	old, _ := os.Readlink(filepath.Join(dir, "..data")) // none at first
+	old, err := os.Readlink(filepath.Join(dir, "..data"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
 	if err := os.Rename(swap, filepath.Join(dir, "..data")); err != nil {
 		t.Fatal(err)
 	}

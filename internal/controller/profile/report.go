@@ -52,16 +52,20 @@ func happened(p *kubeflowv1.Profile, tenant render.Tenant, occasion status.Occas
 	}
 	namespaceAnnotated := patched("Namespace", p.Name, "metadata.annotations")
 	if tenant.Claim.Kind == render.ClaimAdopted && namespaceAnnotated && tenant.PreviousOwner == "" {
-		told = append(told, status.Event{Type: corev1.EventTypeNormal, Reason: status.EventAdopted,
-			Note: fmt.Sprintf("took over namespace %s, which existed; it will outlive this profile", p.Name)})
+		told = append(told, status.Event{
+			Type: corev1.EventTypeNormal, Reason: status.EventAdopted,
+			Note: fmt.Sprintf("took over namespace %s, which existed; it will outlive this profile", p.Name),
+		})
 	}
 	// The annotation holds the owner's name alone: an owner of another kind shows in the binding.
 	renamed := namespaceAnnotated && tenant.PreviousOwner != ""
 	rebound := tenant.PreviousOwner == "" && o.err() == nil && patched("RoleBinding", render.OwnerBindingName, "subjects")
 	if occasion != status.Drift && (renamed || rebound) {
-		told = append(told, status.Event{Type: corev1.EventTypeNormal, Reason: status.EventOwnerChanged,
+		told = append(told, status.Event{
+			Type: corev1.EventTypeNormal, Reason: status.EventOwnerChanged,
 			// Events end up in logs: people's names stay out of them.
-			Note: fmt.Sprintf("moved namespace %s and all access from its former owner to the %s in spec.owner", p.Name, p.Spec.Owner.Kind)})
+			Note: fmt.Sprintf("moved namespace %s and all access from its former owner to the %s in spec.owner", p.Name, p.Spec.Owner.Kind),
+		})
 	}
 	return told
 }
@@ -119,8 +123,10 @@ func ready(p *kubeflowv1.Profile, config render.Config, parts []status.Condition
 		}
 	}
 	if reason == "" {
-		return status.Condition{Type: kubeflowv1.ConditionReady, Status: metav1.ConditionTrue,
-			Reason: kubeflowv1.ReasonReady, Message: fmt.Sprintf("namespace %s is ready to use", p.Name)}
+		return status.Condition{
+			Type: kubeflowv1.ConditionReady, Status: metav1.ConditionTrue,
+			Reason: kubeflowv1.ReasonReady, Message: fmt.Sprintf("namespace %s is ready to use", p.Name),
+		}
 	}
 	return notReady(kubeflowv1.ConditionReady, render.Problem{Reason: reason, Message: strings.Join(messages, "; ")})
 }
