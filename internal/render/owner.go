@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 )
@@ -38,7 +39,9 @@ func ownerProblem(owner rbacv1.Subject) *Problem {
 			owner.Name, owner.Kind)
 	case owner.Kind == rbacv1.ServiceAccountKind && owner.Namespace == "":
 		return problem("spec.owner.namespace is empty: name the namespace of service account %q", owner.Name)
-	case owner.Kind == rbacv1.ServiceAccountKind && strings.Contains(owner.Namespace, "*"):
+	case owner.Kind == rbacv1.ServiceAccountKind && len(validation.IsDNS1123Subdomain(owner.Name)) > 0:
+		return problem("spec.owner.name is %q, which no service account can be called: for a person, use kind User", owner.Name)
+	case owner.Kind == rbacv1.ServiceAccountKind && len(validation.IsDNS1123Label(owner.Namespace)) > 0:
 		return problem("spec.owner.namespace is %q: it must name one namespace", owner.Namespace)
 	}
 	return nil
