@@ -126,6 +126,7 @@ func TestForeign_objectsStay(t *testing.T) {
 
 	// A change and a repair later, all of it is as it was.
 	controllertest.Change(t, c, p.Name, controllertest.WithQuota("requests.cpu", "5"))
+	controllertest.AwaitReady(t, c, p.Name)
 	remove(t, c, bindingKind.object(p.Name, "namespaceAdmin"))
 	awaitEvent(t, c, p, status.EventRepaired)
 	controllertest.AwaitReady(t, c, p.Name)
