@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
@@ -160,7 +161,8 @@ func mapPatch(want map[string]string, absent []string, live map[string]string) m
 		}
 	}
 	for _, key := range absent {
-		if _, found := live[key]; found {
+		_, found := live[key]
+		if _, wanted := want[key]; found && !wanted {
 			patch[key] = nil
 		}
 	}
@@ -192,7 +194,29 @@ func patchValue(want, live any, exact bool) (any, bool) {
 	if wantIsMap && live == nil && len(wantMap) == 0 {
 		return nil, false
 	}
-	return want, !reflect.DeepEqual(want, live)
+	if exact {
+		return want, !reflect.DeepEqual(want, live)
+	}
+	return want, !covers(live, want)
+}
+
+// covers says whether live has all that want has. Lists are replaced as a whole, but the server fills in defaults
+// inside their elements too.
+func covers(live, want any) bool {
+	switch want := want.(type) {
+	case map[string]any:
+		live, isMap := live.(map[string]any)
+		for key, value := range want {
+			if have, found := live[key]; !found || !covers(have, value) {
+				return false
+			}
+		}
+		return isMap
+	case []any:
+		live, isList := live.([]any)
+		return isList && slices.EqualFunc(live, want, covers)
+	}
+	return reflect.DeepEqual(live, want)
 }
 
 // mergeOwners puts our owner references among those of others. There can be one controller only, and it is ours;
@@ -205,7 +229,7 @@ func mergeOwners(want, live []metav1.OwnerReference) ([]metav1.OwnerReference, b
 	merged := slices.Clone(want)
 	for _, ref := range live {
 		if slices.ContainsFunc(want, func(w metav1.OwnerReference) bool {
-			return w.UID == ref.UID || (w.Kind == ref.Kind && w.Name == ref.Name)
+			return w.UID == ref.UID || (w.Kind == ref.Kind && w.Name == ref.Name && group(w) == group(ref))
 		}) {
 			continue
 		}
@@ -217,4 +241,12 @@ func mergeOwners(want, live []metav1.OwnerReference) ([]metav1.OwnerReference, b
 		same = same && slices.ContainsFunc(live, func(l metav1.OwnerReference) bool { return reflect.DeepEqual(l, ref) })
 	}
 	return merged, !same
+}
+
+func group(ref metav1.OwnerReference) string {
+	group, _, grouped := strings.Cut(ref.APIVersion, "/")
+	if !grouped {
+		return "" // the core group, whose name is left out
+	}
+	return group
 }
