@@ -28,15 +28,15 @@ const (
 )
 
 // access renders the service accounts and role bindings.
-func access(p *kubeflowv1.Profile, in Input) Part {
+func access(p *kubeflowv1.Profile, in Input, claim Claim) Part {
 	part := Part{
 		Condition: kubeflowv1.ConditionAccessReady,
 		Reason:    kubeflowv1.ReasonReady,
 		Message:   "service accounts and role bindings are in place",
 		Objects: []Object{
-			editor(p, in),
+			editor(p, in, claim),
 			serviceAccountBinding(p, EditorName, "kubeflow-edit"),
-			{Resource: serviceAccount(p, ViewerName), Purpose: "runs what may only read"},
+			{Resource: serviceAccount(p, ViewerName, in.Viewer, claim), Purpose: "runs what may only read"},
 			serviceAccountBinding(p, ViewerName, "kubeflow-view"),
 		},
 	}
@@ -48,16 +48,23 @@ func access(p *kubeflowv1.Profile, in Input) Part {
 	return part
 }
 
-func serviceAccount(p *kubeflowv1.Profile, name string) *corev1.ServiceAccount {
-	return &corev1.ServiceAccount{
+// serviceAccount is the one of that name; live is it as it is, or nil. One that was in an adopted namespace before us
+// stays somebody else's, to outlive the profile like the namespace itself.
+func serviceAccount(p *kubeflowv1.Profile, name string, live *corev1.ServiceAccount, claim Claim) *corev1.ServiceAccount {
+	account := &corev1.ServiceAccount{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
 		ObjectMeta: objectMeta(p, name),
 	}
+	if claim.Kind == ClaimAdopted && live != nil && !slices.ContainsFunc(live.OwnerReferences,
+		func(ref metav1.OwnerReference) bool { return ref.UID == p.UID }) {
+		account.Labels, account.OwnerReferences = nil, nil
+	}
+	return account
 }
 
 // editor carries the annotations by which the cloud providers know the plugins' identities.
-func editor(p *kubeflowv1.Profile, in Input) Object {
-	account := serviceAccount(p, EditorName)
+func editor(p *kubeflowv1.Profile, in Input, claim Claim) Object {
+	account := serviceAccount(p, EditorName, in.Editor, claim)
 	object := Object{Resource: account, Purpose: "runs the team's notebooks, pipelines and models"}
 
 	var recorded string

@@ -19,8 +19,8 @@ type Input struct {
 	Config Config
 	// Namespace is the profile's namespace as it is, or nil.
 	Namespace *corev1.Namespace
-	// Editor is the service account default-editor as it is, or nil.
-	Editor *corev1.ServiceAccount
+	// Editor and Viewer are the service accounts default-editor and default-viewer as they are, or nil.
+	Editor, Viewer *corev1.ServiceAccount
 	// Mesh says which kinds of the mesh the cluster serves.
 	Mesh MeshKinds
 	// Reserved are namespaces that no profile may take, besides the ones that never may (see Reserved).
@@ -81,7 +81,7 @@ func Profile(p *kubeflowv1.Profile, in Input) Tenant {
 		Parts: []Part{
 			mesh(p, in),
 			quota(p),
-			access(p, in),
+			access(p, in, claim),
 		},
 	}
 }

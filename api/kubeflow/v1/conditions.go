@@ -47,8 +47,6 @@ const (
 	ReasonQuotaInvalid = "QuotaInvalid"
 	// ReasonNoQuota means that the spec asks for no quota.
 	ReasonNoQuota = "NoQuota"
-	// ReasonNoPlugins means that the spec asks for no plugins.
-	ReasonNoPlugins = "NoPlugins"
 	// ReasonPluginInvalid means that a plugin's spec can't be used as written.
 	ReasonPluginInvalid = "PluginInvalid"
 	// ReasonPluginFailed means that the provider refused or could not be reached.

@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -122,26 +123,32 @@ func (r *Reconciler) reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl
 }
 
 // gather reads what rendering depends on.
-func (r *Reconciler) gather(ctx context.Context, p *kubeflowv1.Profile) (render.Input, error) {
-	in := render.Input{Config: r.Config, Mesh: r.mesh.served(), Reserved: r.Reserved}
+func (r *Reconciler) gather(ctx context.Context, p *kubeflowv1.Profile) (in render.Input, err error) {
+	in = render.Input{Config: r.Config, Mesh: r.mesh.served(), Reserved: r.Reserved}
 	labels, known := r.Labels()
 	in.Config.NamespaceLabels, in.LabelsUnknown = labels, !known
 
-	ns := &corev1.Namespace{}
-	switch err := r.Client.Get(ctx, client.ObjectKey{Name: p.Name}, ns); {
-	case err == nil:
-		in.Namespace = ns
-	case !apierrors.IsNotFound(err):
-		return in, fmt.Errorf("read namespace %q: %w", p.Name, err)
+	if in.Namespace, err = get(ctx, r.Client, &corev1.Namespace{}, "", p.Name); err != nil {
+		return in, err
 	}
-	editor := &corev1.ServiceAccount{}
-	switch err := r.Client.Get(ctx, client.ObjectKey{Namespace: p.Name, Name: render.EditorName}, editor); {
-	case err == nil:
-		in.Editor = editor
-	case !apierrors.IsNotFound(err):
-		return in, fmt.Errorf("read service account %s/%s: %w", p.Name, render.EditorName, err)
+	if in.Editor, err = get(ctx, r.Client, &corev1.ServiceAccount{}, p.Name, render.EditorName); err != nil {
+		return in, err
 	}
-	return in, nil
+	in.Viewer, err = get(ctx, r.Client, &corev1.ServiceAccount{}, p.Name, render.ViewerName)
+	return in, err
+}
+
+// get reads one object into obj and returns it, or nil where there is none.
+func get[T client.Object](ctx context.Context, reader client.Reader, obj T, namespace, name string) (T, error) {
+	var none T
+	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, obj)
+	if apierrors.IsNotFound(err) {
+		return none, nil
+	}
+	if err != nil {
+		return none, fmt.Errorf("read %T %s/%s: %w", obj, namespace, name, err)
+	}
+	return obj, nil
 }
 
 // addFinalizer makes sure that nothing is made which a deletion could leave behind.
@@ -174,5 +181,9 @@ func (r *Reconciler) patchFinalizers(ctx context.Context, p, before *kubeflowv1.
 
 // tell records an Event on p.
 func (r *Reconciler) tell(p *kubeflowv1.Profile, event status.Event) {
-	r.Recorder.Eventf(p, nil, event.Type, event.Reason, "Reconcile", "%s", event.Note)
+	var related runtime.Object // not a nil of another type, which would count as an object
+	if event.Related != nil {
+		related = event.Related
+	}
+	r.Recorder.Eventf(p, related, event.Type, event.Reason, "Reconcile", "%s", event.Note)
 }

@@ -5,6 +5,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,8 @@ type Event struct {
 	Type   string
 	Reason string
 	Note   string
+	// Related is the object that it happened to, where that is one; nil otherwise.
+	Related *corev1.ObjectReference
 }
 
 // Occasion is why objects were written.
@@ -45,19 +48,29 @@ const (
 	Drift Occasion = "drift"
 )
 
-// Events tells what was done, in one Event; none if nothing was.
+// Events tells what was done: in one Event where a namespace was made, else in one for each object, because Events
+// with the same reason and object are counted together.
 func Events(profile string, occasion Occasion, changes []apply.Change) []Event {
-	if len(changes) == 0 {
-		return nil
+	made := slices.ContainsFunc(changes, func(c apply.Change) bool { return c.Action == apply.Create && c.Kind == "Namespace" })
+	if occasion == New && made {
+		return []Event{{
+			Type: corev1.EventTypeNormal, Reason: EventCreated,
+			Note: fmt.Sprintf("made namespace %s ready: %s", profile, list(changes)),
+		}}
 	}
-	switch occasion {
-	case New:
-		return []Event{{corev1.EventTypeNormal, EventCreated, fmt.Sprintf("made namespace %s ready: %s", profile, list(changes))}}
-	case Drift:
-		return []Event{{corev1.EventTypeWarning, EventRepaired, "restored what had been changed or deleted: " + list(changes)}}
-	default:
-		return []Event{{corev1.EventTypeNormal, EventUpdated, "brought in line with the spec: " + list(changes)}}
+	var told []Event
+	for _, change := range changes {
+		event := Event{
+			Type: corev1.EventTypeNormal, Reason: EventUpdated, Note: "brought in line with the spec: " + list([]apply.Change{change}),
+			Related: &corev1.ObjectReference{Kind: change.Kind, Namespace: change.Namespace, Name: change.Name},
+		}
+		if occasion == Drift {
+			event.Type, event.Reason = corev1.EventTypeWarning, EventRepaired
+			event.Note = "restored what had been changed or deleted: " + list([]apply.Change{change})
+		}
+		told = append(told, event)
 	}
+	return told
 }
 
 // list names the changed objects; an Event's note has at most 1,024 bytes.
