@@ -153,7 +153,10 @@ func (w *Writer) Do(ctx context.Context, op Op) (*Change, error) {
 		}
 		return done, err
 	default:
-		return &op.Change, w.delete(ctx, op.live)
+		if err := w.delete(ctx, op.live); err != nil {
+			return nil, err
+		}
+		return &op.Change, nil
 	}
 }
 
@@ -202,6 +205,9 @@ func (w *Writer) patch(ctx context.Context, op Op) (*Change, error) {
 		return nil, fmt.Errorf("encode patch of %s: %w", op.Change, err)
 	}
 	err = w.cached.Patch(ctx, op.live, client.RawPatch(types.MergePatchType, data), FieldOwner)
+	if apierrors.IsNotFound(err) {
+		return nil, conflict(op, "it went meanwhile")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("patch %s: %w", op.Change, err)
 	}
