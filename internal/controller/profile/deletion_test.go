@@ -261,6 +261,7 @@ func TestDeletion_orphaningKeepsTheNamespace(t *testing.T) {
 	p := readyProfile(t, c)
 	binding := bindingKind.object(p.Name, "namespaceAdmin")
 	before := uids(t, c, namespaceKind.object("", p.Name), binding)
+	awaitGarbageCollector(t, c, p.Name)
 	remove(t, c, p, client.PropagationPolicy(metav1.DeletePropagationOrphan))
 	controllertest.AwaitGone(t, c, p)
 	ns := read(t, c, namespaceKind.object("", p.Name))
@@ -270,6 +271,17 @@ func TestDeletion_orphaningKeepsTheNamespace(t *testing.T) {
 	if d := cmp.Diff(before, uids(t, c, ns, binding)); d != "" {
 		t.Errorf("what is left (-before +after):\n%s", d)
 	}
+}
+
+// awaitGarbageCollector returns when the garbage collector knows the bindings of the namespace: those that it does not
+// know yet when their owner goes, it does not orphan.
+func awaitGarbageCollector(t *testing.T, c client.Client, namespace string) {
+	t.Helper()
+	doomed := bindingKind.object(namespace, "doomed")
+	doomed.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "gone", UID: "gone"}})
+	doomed.Object["roleRef"] = map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+	create(t, c, doomed)
+	controllertest.AwaitGone(t, c, doomed)
 }
 
 // The same where the owner references were taken off before the controller looked: better a namespace too many than
