@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -44,21 +45,29 @@ func Merge(status *kubeflowv1.ProfileStatus, generation int64, now metav1.Time, 
 	slices.SortStableFunc(status.Conditions, func(a, b metav1.Condition) int { return rank(a.Type) - rank(b.Type) })
 }
 
-// rank puts the summary first, for people who read the status.
-func rank(conditionType string) int {
-	return slices.Index([]string{
-		kubeflowv1.ConditionReady, kubeflowv1.ConditionNamespaceReady, kubeflowv1.ConditionMeshReady,
-		kubeflowv1.ConditionQuotaReady, kubeflowv1.ConditionAccessReady, kubeflowv1.ConditionPluginsReady,
-	}, conditionType)
+// ranked are the types of conditions in the order in which people read them: the summary first.
+var ranked = []string{
+	kubeflowv1.ConditionReady, kubeflowv1.ConditionNamespaceReady, kubeflowv1.ConditionMeshReady,
+	kubeflowv1.ConditionQuotaReady, kubeflowv1.ConditionAccessReady, kubeflowv1.ConditionPluginsReady,
 }
 
-// clip keeps a message within what the API server takes.
+// rank is the place of a condition; those of others come last.
+func rank(conditionType string) int {
+	if place := slices.Index(ranked, conditionType); place >= 0 {
+		return place
+	}
+	return len(ranked)
+}
+
+// clip makes a message one that the API server takes and hands out again as it was: any other would differ at the next
+// look, and be written again.
 func clip(message string) string {
 	const limit = 32 << 10
+	message = strings.ToValidUTF8(message, "\uFFFD")
 	if len(message) <= limit {
 		return message
 	}
-	return message[:limit-3] + "..."
+	return strings.ToValidUTF8(message[:limit-3], "") + "..."
 }
 
 // Patch writes want as the status of p, if it differs. p is the profile as it was read; a write by somebody else since
