@@ -173,7 +173,7 @@ func TestController_outlivesTheAPIServer(t *testing.T) {
 	server := testkit.StartCluster(t)
 	c := controllertest.Client(t, server.Config())
 	controllers := controllertest.Start(t, server.Config())
-	before, during := names(t, "before", 20), names(t, "during", 20)
+	before, during := names(t, "before", 10), names(t, "during", 10)
 	for _, name := range before {
 		controllertest.Create(t, c, controllertest.Profile(name, controllertest.WithQuota("requests.cpu", "4")))
 	}

@@ -83,8 +83,11 @@ func (c *cut) writes(name string) string {
 	return strings.Join(c.sent[name], ", ")
 }
 
-// deaths is more than the writes that anything takes.
-const deaths = 17
+// More deaths than there are writes.
+const (
+	deathsOfCreation = 17
+	deathsOfChange   = 10
+)
 
 // mortals are profiles with all that a profile can have, and the controllers that they are about to lose.
 type mortals struct {
@@ -95,7 +98,7 @@ type mortals struct {
 	start func() *controllertest.Controllers
 }
 
-func newMortals(t *testing.T) *mortals {
+func newMortals(t *testing.T, deaths int) *mortals {
 	t.Helper()
 	cfg := cluster.Use(t).Config()
 	m := &mortals{names: names(t, "mortal", deaths), iam: cloudtest.NewAWS(t), cut: newCut(), c: controllertest.Client(t, cfg)}
@@ -135,14 +138,14 @@ func (m *mortals) awaitDeaths(t *testing.T, done func(name string) error) {
 	dead := 0
 	for i, name := range m.names {
 		testkit.Eventually(t, patience, func() error {
-			if i < deaths-1 && m.cut.died(name) {
+			if i < len(m.names)-1 && m.cut.died(name) {
 				dead++
 				return nil
 			}
 			return done(name)
 		})
 	}
-	last := m.names[deaths-1]
+	last := m.names[len(m.names)-1]
 	if m.cut.died(last) || dead < 4 {
 		t.Fatalf("%d controllers died; the last one wrote %s", dead, m.cut.writes(last))
 	}
@@ -184,7 +187,7 @@ func (m *mortals) bound(t *testing.T, want bool) {
 }
 
 func TestController_killedAfterAnyWriteOfACreation(t *testing.T) {
-	m := newMortals(t)
+	m := newMortals(t, deathsOfCreation)
 	first := m.start()
 	m.cut.after(m.names)
 	m.create(t)
@@ -200,7 +203,7 @@ func TestController_killedAfterAnyWriteOfACreation(t *testing.T) {
 }
 
 func TestController_killedAfterAnyWriteOfADeletion(t *testing.T) {
-	m := newMortals(t)
+	m := newMortals(t, deathsOfChange)
 	first := m.start()
 	m.create(t)
 	for _, name := range m.names {
@@ -221,7 +224,7 @@ func TestController_killedAfterAnyWriteOfADeletion(t *testing.T) {
 }
 
 func TestController_killedAfterAnyWriteOfAnOwnerChange(t *testing.T) {
-	m := newMortals(t)
+	m := newMortals(t, deathsOfChange)
 	first := m.start()
 	m.create(t)
 	for _, name := range m.names {
@@ -248,7 +251,7 @@ func TestProfile_deletedAfterAnyWriteOfItsCreation(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			m := newMortals(t)
+			m := newMortals(t, deathsOfCreation)
 			first := m.start()
 			m.cut.after(m.names)
 			m.create(t)

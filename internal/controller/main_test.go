@@ -5,6 +5,7 @@ package controller_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -31,7 +32,14 @@ const patience = controllertest.Patience
 
 var cluster testkit.SharedCluster
 
-func TestMain(m *testing.M) { os.Exit(testkit.RunWithCluster(m, &cluster)) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests with a cluster of their own mostly wait.
+	if err := flag.Set("test.parallel", "3"); err != nil {
+		panic(err)
+	}
+	os.Exit(testkit.RunWithCluster(m, &cluster))
+}
 
 // tenantObjects are the objects of a profile with a quota, besides the namespace itself.
 var tenantObjects = []string{

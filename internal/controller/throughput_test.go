@@ -43,6 +43,7 @@ func (p *perProfile) of(name string) []string {
 	return p.writes[name]
 }
 
+// The last of the tests on the shared cluster, as all later ones would look at these 300 profiles too.
 func TestController_servesABurstOf300Profiles(t *testing.T) {
 	const maxWrites = 11 // nine objects, the finalizer and the status
 	cfg := cluster.Use(t).Config()
