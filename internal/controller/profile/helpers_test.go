@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	eventsv1 "k8s.io/api/events/v1"
@@ -29,7 +30,11 @@ import (
 	"berth.dev/berth/internal/testkit"
 )
 
-const patience = controllertest.Patience
+const (
+	patience = controllertest.Patience
+	// atOnce is short for a loaded machine, and shorter than anything the controller does from time to time.
+	atOnce = 4 * time.Second
+)
 
 // Kinds that tests read and write as plain JSON, as any client might.
 var (

@@ -62,22 +62,22 @@ func TestRepairs_arePaced(t *testing.T) {
 	want := readTenant(t, c, p)
 	writes.namespace.Store(&p.Name)
 
-	deletions := deleteInALoop(t, c, p.Name, 4*time.Second)
-	if have := writes.count.Load(); have < 10 || have > 12 {
-		t.Errorf("%d deletions in 4 seconds were answered with %d writes, want 10 to 12", deletions, have)
-	}
 	begin := time.Now()
+	deletions := deleteInALoop(t, c, p.Name, 4*time.Second)
+	took := time.Since(begin)
+	if have, limit := writes.count.Load(), 11+int64(took/(5*time.Second)); have > limit {
+		t.Errorf("%d deletions in %s were answered with %d writes, want at most %d", deletions, took, have, limit)
+	}
 	remove(t, c, bindingKind.object(other.Name, "default-viewer"))
-	testkit.Eventually(t, 2*time.Second, func() error {
+	testkit.Eventually(t, atOnce, func() error {
 		binding := bindingKind.object(other.Name, "default-viewer")
 		return c.Get(t.Context(), client.ObjectKeyFromObject(binding), binding)
 	})
-	t.Logf("the other profile was repaired in %s", time.Since(begin))
 	awaitTenant(t, c, p, want)
 	// What the owner of the platform asks for is not held back.
 	remove(t, c, bindingKind.object(p.Name, "namespaceAdmin"))
 	controllertest.Change(t, c, p.Name, withOwner(user("bob@example.com")))
-	testkit.Eventually(t, 2*time.Second, func() error {
+	testkit.Eventually(t, atOnce, func() error {
 		binding := bindingKind.object(p.Name, "namespaceAdmin")
 		return c.Get(t.Context(), client.ObjectKeyFromObject(binding), binding)
 	})
