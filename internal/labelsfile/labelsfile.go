@@ -6,6 +6,7 @@
 package labelsfile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,13 +24,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// settle is how long the file has to be quiet before it is read: an editor writes in several steps.
+// settle is how long the file has to stay the same before it is used: whoever writes it may do so in several steps,
+// and a file that is empty for a moment would have all labels taken off all namespaces.
 const settle = 100 * time.Millisecond
+
+// defaultPoll is how often the file is read although nothing was noticed.
+const defaultPoll = 30 * time.Second
 
 // Options are what a File may be told.
 type Options struct {
 	// Optional means that a file which is not there has no labels, instead of being an error.
 	Optional bool
+	// Poll is how often the file is read although nothing was noticed: 30 seconds where it is zero.
+	Poll time.Duration
 	// Changed is called after the labels changed. It may be nil.
 	Changed func()
 	// Failed is called when the file can't be used, at the start or after a change. It may be nil.
@@ -41,6 +48,8 @@ type Options struct {
 type File struct {
 	path    string
 	options Options
+	// seen is what was read last. After Open, it is for Start alone.
+	seen reading
 
 	mu     sync.RWMutex
 	labels map[string]string
@@ -55,7 +64,8 @@ func Open(path string, options Options) (*File, error) {
 	if _, err := os.Stat(path); err != nil && (!options.Optional || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, fmt.Errorf("find the namespace labels file: %w; create it (an empty one will do) or set -namespace-labels-path", err)
 	}
-	_, _ = f.reload() // what is wrong with it is kept, and told at the start
+	f.seen = f.read()
+	_, _ = f.use(f.seen) // what is wrong with it is kept, and told at the start
 	return f, nil
 }
 
@@ -77,7 +87,9 @@ func (f *File) Err() error {
 func (f *File) NeedLeaderElection() bool { return false }
 
 // Start follows the file until ctx ends. It watches the directory rather than the file, because a ConfigMap's file is
-// a link whose target is swapped, and editors replace files instead of writing into them.
+// a link whose target is swapped, and editors replace files instead of writing into them. What can't be noticed so, such
+// as a write into the target of a link, a directory that comes later, or anything on a network's file system, is found
+// by reading the file now and then.
 func (f *File) Start(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -85,48 +97,67 @@ func (f *File) Start(ctx context.Context) error {
 	}
 	defer func() { _ = watcher.Close() }() // nothing to be done about it at the end
 	dir := filepath.Dir(f.path)
-	if err := watcher.Add(dir); err != nil {
-		if f.options.Optional && errors.Is(err, fs.ErrNotExist) {
-			<-ctx.Done()
-			return nil
-		}
-		return fmt.Errorf("watch directory %q of the namespace labels file: %w", dir, err)
-	}
+	_ = watcher.Add(dir) // where that fails, it is tried again
 	if err := f.Err(); err != nil && f.options.Failed != nil {
 		f.options.Failed(err) // nobody could be told yet when the file was opened
 	}
-	f.refresh() // what changed between opening and watching
-
-	quiet := time.NewTimer(0)
-	quiet.Stop()
+	poll := time.NewTicker(cmp.Or(f.options.Poll, defaultPoll))
+	defer poll.Stop()
+	quiet := time.NewTimer(settle) // something may have changed between opening and watching
+	defer quiet.Stop()
+	due := true
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-watcher.Events:
-			quiet.Reset(settle)
-		case <-watcher.Errors: //nolint:errcheck // whatever it says, events may have been lost: look for ourselves
-			quiet.Reset(settle)
+		case <-watcher.Errors: // events may have been lost
+		case <-poll.C:
+			_ = watcher.Add(dir) // it may be another directory by now
 		case <-quiet.C:
-			f.refresh()
+			due = false
+			now := f.read()
+			if now == f.seen {
+				f.tell(f.use(now))
+				continue
+			}
+			f.seen = now
+		}
+		if !due { // what changes all the time must not be put off for ever
+			quiet.Reset(settle)
+			due = true
 		}
 	}
 }
 
-// refresh reads the file again and tells what came of it.
-func (f *File) refresh() {
-	changed, err := f.reload()
-	if err != nil && f.options.Failed != nil {
-		f.options.Failed(err)
+// tell tells what came of a reading.
+func (f *File) tell(changed bool, news error) {
+	if news != nil && f.options.Failed != nil {
+		f.options.Failed(news)
 	}
 	if changed && f.options.Changed != nil {
 		f.options.Changed()
 	}
 }
 
-// reload reads the file. It returns whether the labels changed, and an error only where it is news.
-func (f *File) reload() (changed bool, news error) {
-	labels, err := f.read()
+// reading is what the file said at one time.
+type reading struct {
+	text string
+	// trouble says why it could not be read; empty if it could.
+	trouble string
+}
+
+func (f *File) read() reading {
+	data, err := os.ReadFile(f.path)
+	if err != nil && (!f.options.Optional || !errors.Is(err, fs.ErrNotExist)) {
+		return reading{trouble: err.Error()}
+	}
+	return reading{text: string(data)}
+}
+
+// use takes over what was read. It returns whether the labels changed, and an error only where it is news.
+func (f *File) use(r reading) (changed bool, news error) {
+	labels, err := f.parse(r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
@@ -142,15 +173,11 @@ func (f *File) reload() (changed bool, news error) {
 	return changed, nil
 }
 
-func (f *File) read() (map[string]string, error) {
-	data, err := os.ReadFile(f.path)
-	if f.options.Optional && errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+func (f *File) parse(r reading) (map[string]string, error) {
+	if r.trouble != "" {
+		return nil, fmt.Errorf("read the namespace labels file: %s", r.trouble)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read the namespace labels file: %w", err)
-	}
-	labels, err := Parse(data)
+	labels, err := Parse([]byte(r.text))
 	if err != nil {
 		return nil, fmt.Errorf("namespace labels file %q: %w", f.path, err)
 	}
