@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -194,11 +193,11 @@ func newManager(o Options) (ctrl.Manager, error) {
 		LeaderElectionResourceLock:    resourcelock.LeasesResourceLock,
 		LeaderElectionReleaseOnCancel: true,
 		Cache:                         cacheOptions(),
-		Controller:                    config.Controller{SkipNameValidation: ptr.To(o.Repeated)},
+		Controller:                    config.Controller{SkipNameValidation: new(o.Repeated)},
 		Client: client.Options{Cache: &client.CacheOptions{
 			Unstructured: true,
 			// A second look right after a write must see it, or it would write again.
-			EnableReadYourWritesConsistency: ptr.To(true),
+			EnableReadYourWritesConsistency: new(true),
 		}},
 	})
 	if err != nil {

@@ -100,7 +100,7 @@ func Start(t testing.TB, cfg *rest.Config, options ...Option) *Controllers {
 		option(&o)
 	}
 
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // outlives the test's context until Stop
+	ctx, cancel := context.WithCancel(context.Background())
 	c := &Controllers{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)

@@ -153,9 +153,9 @@ func inOrder(records []kubeflowv1.PluginStatus) []kubeflowv1.PluginStatus {
 	return records
 }
 
-// condition says how the plugins stand; nil where there is nothing to say.
-func (s steps) condition(results []error) *status.Condition {
-	if !s.asked && len(s.achieved(results)) == 0 {
+// condition says how the plugins stand after the calls; nil where there is nothing to say.
+func (s steps) condition(results []error, records []kubeflowv1.PluginStatus) *status.Condition {
+	if !s.asked && len(records) == 0 {
 		return nil
 	}
 	var reason string
@@ -187,9 +187,13 @@ func (s steps) condition(results []error) *status.Condition {
 		add(kubeflowv1.ReasonDeleting, "plugins are revoked")
 	}
 	if reason == "" {
-		return &status.Condition{Type: kubeflowv1.ConditionPluginsReady, Status: metav1.ConditionTrue,
-			Reason: kubeflowv1.ReasonReady, Message: "plugins are applied"}
+		return &status.Condition{
+			Type: kubeflowv1.ConditionPluginsReady, Status: metav1.ConditionTrue,
+			Reason: kubeflowv1.ReasonReady, Message: "plugins are applied",
+		}
 	}
-	return &status.Condition{Type: kubeflowv1.ConditionPluginsReady, Status: metav1.ConditionFalse,
-		Reason: reason, Message: strings.Join(messages, "; ")}
+	return &status.Condition{
+		Type: kubeflowv1.ConditionPluginsReady, Status: metav1.ConditionFalse,
+		Reason: reason, Message: strings.Join(messages, "; "),
+	}
 }

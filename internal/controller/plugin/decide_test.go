@@ -150,7 +150,9 @@ func TestSteps_recordsAfterTheCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kept := record(roleB, applied)
 			s := steps{kept: []kubeflowv1.PluginStatus{kept}, calls: []call{tc.call}}
-			if diff := cmp.Diff(append(tc.want, kept), s.achieved([]error{tc.result})); diff != "" {
+			var results []error
+			results = append(results, tc.result)
+			if diff := cmp.Diff(append(tc.want, kept), s.achieved(results)); diff != "" {
 				t.Errorf("records (-want +got):\n%s", diff)
 			}
 		})
@@ -179,7 +181,7 @@ func TestSteps_condition(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, tc.steps.condition(tc.results)); diff != "" {
+			if diff := cmp.Diff(tc.want, tc.steps.condition(tc.results, tc.steps.achieved(tc.results))); diff != "" {
 				t.Errorf("condition (-want +got):\n%s", diff)
 			}
 		})

@@ -168,7 +168,8 @@ func (r *Reconciler) call(ctx context.Context, p *kubeflowv1.Profile, s steps) [
 
 // report records what came of s and says when to look again.
 func (r *Reconciler) report(ctx context.Context, p *kubeflowv1.Profile, s steps, results []error) (ctrl.Result, error) {
-	condition, records := s.condition(results), s.achieved(results)
+	records := s.achieved(results)
+	condition := s.condition(results, records)
 	r.tell(p, s, results, condition)
 	if err := r.write(ctx, p, records, condition); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
