@@ -79,7 +79,7 @@ func editor(p *kubeflowv1.Profile, in Input, claim Claim) Object {
 		switch have, found := live[key]; {
 		case plugin.Problem == nil:
 			want[key] = plugin.Identity
-		case found && key != "" && slices.Contains(strings.Split(recorded, ","), key):
+		case want[key] == "" && found && key != "" && slices.Contains(strings.Split(recorded, ","), key):
 			want[key] = have // until somebody writes down a usable one
 		}
 	}

@@ -125,12 +125,16 @@ func checkPlugin(plugin Plugin) Plugin {
 	return plugin
 }
 
-// decodeMessage names the field of a wrong type without Go's words for types.
+// decodeMessage names what is of a wrong type without Go's words for types.
 func decodeMessage(err error) string {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Sprintf("field %q holds a %s, want a %s", wrong.Field, wrong.Value, wrong.Type)
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case wrong.Field == "":
+		return fmt.Sprintf("it is of the type %s, want an object", wrong.Value)
 	}
-	return err.Error()
+	return fmt.Sprintf("field %q is of the type %s, want a %s", wrong.Field, wrong.Value, wrong.Type)
 }
 
 func pluginProblem(format string, args ...any) *Problem {

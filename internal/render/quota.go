@@ -4,7 +4,9 @@
 package render
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -51,7 +53,7 @@ func quotaSpec(written kubeflowv1.ResourceQuotaSpec) (corev1.ResourceQuotaSpec, 
 		ScopeSelector: written.ScopeSelector,
 	}
 	for _, name := range sortedKeys(written.Hard) {
-		quantity, err := resource.ParseQuantity(string(written.Hard[name]))
+		quantity, err := parseQuantity(string(written.Hard[name]))
 		if err != nil {
 			return spec, fmt.Errorf("spec.resourceQuotaSpec.hard[%s] is %q, which is no quantity: write a number such as 4, 500m or 16Gi",
 				name, written.Hard[name])
@@ -62,4 +64,14 @@ func quotaSpec(written kubeflowv1.ResourceQuotaSpec) (corev1.ResourceQuotaSpec, 
 		spec.Hard[name] = quantity
 	}
 	return spec, nil
+}
+
+// hugeExponent is one that no limit needs. The library calculates with it to the last digit, for minutes.
+var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{3}`)
+
+func parseQuantity(written string) (resource.Quantity, error) {
+	if hugeExponent.MatchString(written) {
+		return resource.Quantity{}, errors.New("the exponent is too large")
+	}
+	return resource.ParseQuantity(written)
 }
