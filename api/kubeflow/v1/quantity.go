@@ -15,7 +15,7 @@ import (
 // +kubebuilder:validation:XIntOrString
 // +kubebuilder:validation:MaxLength=64
 // +kubebuilder:validation:Pattern=`^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$`
-// +kubebuilder:validation:XValidation:rule="type(self) == int || isQuantity(string(self))",message="must be a quantity such as 4, 500m or 16Gi"
+// +kubebuilder:validation:XValidation:rule="type(self) == int || (!string(self).matches('[eE][+-]?[0-9]{3}') && isQuantity(string(self)))",message="must be a quantity such as 4, 500m or 16Gi"
 type Quantity string
 
 // UnmarshalJSON takes a JSON number or string.

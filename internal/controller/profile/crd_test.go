@@ -64,6 +64,7 @@ func TestCRD_refuses(t *testing.T) {
 		"an owner who is a whole domain":      {"", ownedBy(map[string]any{"kind": "Group", "name": "*@example.com"}), sentenceStar},
 		"a service account without namespace": {"", ownedBy(map[string]any{"kind": "ServiceAccount", "name": "robot"}), sentenceAccount},
 		"a quantity that nobody can parse":    {"", quantity("1e1.5"), sentenceQuantity},
+		"a quantity that takes minutes":       {"", quantity("1e-999999999"), sentenceQuantity},
 	}
 	c := onShared(t)
 	for name, tc := range cases {
