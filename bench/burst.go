@@ -35,7 +35,8 @@ func (r burst) figures(floor, goal float64) []figure {
 	}
 	return []figure{
 		rate, seconds("from creation to Ready, p50", percentile(r.ready, 50)), p99, seconds("controller's processor time", r.cpu),
-		requestsFigure(r.requests, r.profiles)}
+		requestsFigure(r.requests, r.profiles),
+	}
 }
 
 // requestsFigure counts the controller's requests for each of n profiles.

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -61,19 +63,26 @@ func (t *tally) see(key string) {
 }
 
 // follow sees the keys of the events of a watch that begins now and lasts as long as ctx; an empty key stands for
-// nothing. The watch is there when follow returns.
+// nothing. Where the API server ends the watch, as it does after a while or when we are slow, it is taken up again.
 func (t *tally) follow(ctx context.Context, c client.WithWatch, list client.ObjectList, key func(watch.Event) string, opts ...client.ListOption) error {
 	if err := c.List(ctx, list, append(slices.Clone(opts), client.Limit(1))...); err != nil {
 		return fmt.Errorf("find out where %T begins: %w", list, err)
 	}
-	from := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}}
-	w, err := c.Watch(ctx, list, append(slices.Clone(opts), from)...)
+	from := list.GetResourceVersion()
+	w, err := watchtools.NewRetryWatcherWithContext(ctx, from, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return c.Watch(ctx, list, append(slices.Clone(opts), &client.ListOptions{Raw: &o})...)
+		},
+	})
 	if err != nil {
 		return fmt.Errorf("watch %T: %w", list, err)
 	}
 	go func() {
 		defer w.Stop()
 		for e := range w.ResultChan() {
+			if e.Type == watch.Error {
+				break // it can't be taken up again
+			}
 			if k := key(e); k != "" {
 				t.see(k)
 			}
