@@ -5,6 +5,7 @@ package profile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -115,14 +116,10 @@ func (w *meshWatcher) look(ctx context.Context, tell bool) (missing bool, err er
 		if kind.in(served) {
 			continue
 		}
-		if _, err := w.mapper.RESTMapping(kind.kind.GroupKind(), kind.kind.Version); meta.IsNoMatchError(err) {
+		found, failure := w.watch(kind)
+		if err = errors.Join(err, failure); !found {
 			missing = true
 			continue
-		} else if err != nil {
-			return true, fmt.Errorf("ask for %s: %w", kind.kind.GroupKind(), err)
-		}
-		if err := w.controller.Watch(w.source(kind.new())); err != nil {
-			return true, fmt.Errorf("watch %s: %w", kind.kind.GroupKind(), err)
 		}
 		kind.set(&served)
 	}
@@ -132,5 +129,20 @@ func (w *meshWatcher) look(ctx context.Context, tell bool) (missing bool, err er
 			w.enqueueAll(ctx)
 		}
 	}
-	return missing, nil
+	return missing, err
+}
+
+// watch has the controller watch objects of the kind, if the cluster serves it.
+func (w *meshWatcher) watch(kind meshType) (found bool, err error) {
+	_, err = w.mapper.RESTMapping(kind.kind.GroupKind(), kind.kind.Version)
+	if meta.IsNoMatchError(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for %s: %w", kind.kind.GroupKind(), err)
+	}
+	if err := w.controller.Watch(w.source(kind.new())); err != nil {
+		return false, fmt.Errorf("watch %s: %w", kind.kind.GroupKind(), err)
+	}
+	return true, nil
 }

@@ -51,7 +51,7 @@ func happened(p *kubeflowv1.Profile, tenant render.Tenant, occasion status.Occas
 		})
 	}
 	namespaceAnnotated := patched("Namespace", p.Name, "metadata.annotations")
-	if tenant.Claim.Kind == render.ClaimAdopted && namespaceAnnotated && tenant.PreviousOwner == "" {
+	if tenant.Claim.Kind == render.ClaimAdopted && !tenant.Claim.Held && namespaceAnnotated {
 		told = append(told, status.Event{
 			Type: corev1.EventTypeNormal, Reason: status.EventAdopted,
 			Note: fmt.Sprintf("took over namespace %s, which existed; it will outlive this profile", p.Name),
