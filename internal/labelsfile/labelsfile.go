@@ -111,7 +111,7 @@ func (f *File) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-watcher.Events:
-		case <-watcher.Errors: // events may have been lost
+		case <-watcher.Errors: //nolint:errcheck // whatever it is, events may have been lost: look
 		case <-poll.C:
 			_ = watcher.Add(dir) // it may be another directory by now
 		case <-quiet.C:

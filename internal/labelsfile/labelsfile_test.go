@@ -25,9 +25,7 @@ const (
 	never    = time.Hour        // longer than any test, so that only the watch can notice
 )
 
-var (
-	errNotDirectory = syscall.ENOTDIR
-)
+var errNotDirectory = syscall.ENOTDIR
 
 type labels = map[string]string
 

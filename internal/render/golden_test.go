@@ -6,6 +6,7 @@ package render_test
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,11 +34,11 @@ func TestGolden(t *testing.T) {
 			p, input, shows := read(t, in)
 			before := deepCopy(p, input)
 			tenant := render.Profile(p, input)
-			got := print(t, tenant, shows)
+			got := printed(t, tenant, shows)
 			if diff := cmp.Diff(before, deepCopy(p, input)); diff != "" {
 				t.Errorf("rendering changed what it was given:\n%s", diff)
 			}
-			if again := print(t, render.Profile(p, input), shows); !bytes.Equal(got, again) {
+			if again := printed(t, render.Profile(p, input), shows); !bytes.Equal(got, again) {
 				t.Errorf("rendered again, it differs:\n%s", cmp.Diff(string(got), string(again)))
 			}
 			golden := strings.TrimSuffix(in, ".in.yaml") + ".out.yaml"
@@ -65,7 +66,7 @@ func TestProfile_sharesNothingWithItsInput(t *testing.T) {
 	for _, in := range inputs(t) {
 		p, input, _ := read(t, in)
 		before := deepCopy(p, input)
-		want := print(t, render.Profile(p, input), nil)
+		want := printed(t, render.Profile(p, input), nil)
 		for _, object := range render.Profile(p, input).Objects() {
 			for _, m := range []map[string]string{object.GetLabels(), object.GetAnnotations()} {
 				for key := range m {
@@ -77,7 +78,7 @@ func TestProfile_sharesNothingWithItsInput(t *testing.T) {
 		if diff := cmp.Diff(before, deepCopy(p, input)); diff != "" {
 			t.Errorf("%s: changing the result changed the input:\n%s", in, diff)
 		}
-		if diff := cmp.Diff(string(want), string(print(t, render.Profile(p, input), nil))); diff != "" {
+		if diff := cmp.Diff(string(want), string(printed(t, render.Profile(p, input), nil))); diff != "" {
 			t.Errorf("%s: changing one result changed the next:\n%s", in, diff)
 		}
 	}
@@ -129,7 +130,7 @@ func read(t *testing.T, file string) (p *kubeflowv1.Profile, in render.Input, sh
 }
 
 // print is what `berth render` prints of tenant, or those objects of it that are to be shown.
-func print(t *testing.T, tenant render.Tenant, shows []string) []byte {
+func printed(t *testing.T, tenant render.Tenant, shows []string) []byte {
 	t.Helper()
 	printed, err := tenant.YAML()
 	if err != nil {
@@ -168,11 +169,7 @@ func print(t *testing.T, tenant render.Tenant, shows []string) []byte {
 func deepCopy(p *kubeflowv1.Profile, in render.Input) any {
 	in.Namespace = in.Namespace.DeepCopy()
 	in.Editor = in.Editor.DeepCopy()
-	labels := map[string]string{}
-	for key, value := range in.Config.NamespaceLabels {
-		labels[key] = value
-	}
-	in.Config.NamespaceLabels = labels
+	in.Config.NamespaceLabels = maps.Clone(in.Config.NamespaceLabels)
 	in.Reserved = slices.Clone(in.Reserved)
 	return []any{p.DeepCopy(), in}
 }

@@ -177,7 +177,7 @@ func TestNamespaceLabels(t *testing.T) {
 					t.Errorf("labels after %d passes, -want, +got:\n%s", n, diff)
 				}
 				_, recorded := got.Annotations[record]
-				gotRecord := labelMap(decodeRecord(got.Annotations[record]))
+				gotRecord := decodeRecord(got.Annotations[record])
 				if diff := cmp.Diff(tc.wantRecord, gotRecord, cmpopts.EquateEmpty()); diff != "" || recorded != (len(tc.wantRecord) > 0) {
 					t.Errorf("record after %d passes is there: %t, -want, +got:\n%s", n, recorded, diff)
 				}

@@ -70,7 +70,7 @@ func encoded(t testing.TB, object any) []byte {
 // decoded reads data as an object of the type of like.
 func decoded[T render.Resource](t testing.TB, like T, data []byte) T {
 	t.Helper()
-	into, ok := reflect.New(reflect.TypeOf(like).Elem()).Interface().(T)
+	into, ok := reflect.TypeAssert[T](reflect.New(reflect.TypeOf(like).Elem()))
 	if !ok {
 		t.Fatalf("no %T can be made", like)
 	}
@@ -345,7 +345,7 @@ func FuzzDiff(f *testing.F) {
 	f.Add(4, []byte(`{"spec": {"hard": {"cpu": "1e9"}, "scopes": []}}`))
 	f.Fuzz(func(t *testing.T, which int, data []byte) {
 		want := objects[uint(which)%uint(len(objects))]
-		live, ok := reflect.New(reflect.TypeOf(want.Resource).Elem()).Interface().(render.Resource)
+		live, ok := reflect.TypeAssert[render.Resource](reflect.New(reflect.TypeOf(want.Resource).Elem()))
 		if !ok {
 			t.Fatal("no object")
 		}

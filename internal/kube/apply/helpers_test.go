@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	"berth.dev/berth/internal/render"
 )
@@ -20,7 +19,7 @@ func ownerRef(apiVersion, kind, name string, uid types.UID) metav1.OwnerReferenc
 
 func controllerRef(apiVersion, kind, name string, uid types.UID) metav1.OwnerReference {
 	ref := ownerRef(apiVersion, kind, name, uid)
-	ref.Controller = ptr.To(true)
+	ref.Controller = new(true)
 	return ref
 }
 
