@@ -6,6 +6,7 @@ package controller_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,9 @@ import (
 // cut is a controller that dies after a number of writes, another number for each profile: as far as that profile can
 // tell, the process ended there. All the deaths of one kind so fit into one run.
 type cut struct {
+	// profiles are those of this test. It leaves others alone, so that several tests can share a cluster at once.
+	profiles []string
+
 	mu sync.Mutex
 	// left are the writes that each profile still gets; others get all theirs.
 	left map[string]int
@@ -34,17 +38,20 @@ type cut struct {
 	sent map[string][]string
 }
 
-var errDead = errors.New("the test killed the controller before this write")
+var (
+	errDead    = errors.New("the test killed the controller before this write")
+	errForeign = errors.New("the profile belongs to another test")
+)
 
-func newCut() *cut {
-	return &cut{left: map[string]int{}, denied: map[string]bool{}, sent: map[string][]string{}}
+func newCut(profiles []string) *cut {
+	return &cut{profiles: profiles, left: map[string]int{}, denied: map[string]bool{}, sent: map[string][]string{}}
 }
 
-// after has the i-th profile die after i writes, counted from now.
-func (c *cut) after(profiles []string) {
+// fromNow has the i-th profile die after i writes, counted from now.
+func (c *cut) fromNow() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, name := range profiles {
+	for i, name := range c.profiles {
 		c.left[name] = i
 		delete(c.denied, name)
 		delete(c.sent, name)
@@ -53,9 +60,12 @@ func (c *cut) after(profiles []string) {
 
 func (c *cut) option() controllertest.Option {
 	return controllertest.Intercept(func(w controllertest.Write) error {
+		name := w.Profile()
+		if !slices.Contains(c.profiles, name) {
+			return errForeign
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		name := w.Profile()
 		left, limited := c.left[name]
 		if limited && left == 0 {
 			c.denied[name] = true
@@ -101,7 +111,8 @@ type mortals struct {
 func newMortals(t *testing.T, deaths int) *mortals {
 	t.Helper()
 	cfg := cluster.Use(t).Config()
-	m := &mortals{names: names(t, "mortal", deaths), iam: cloudtest.NewAWS(t), cut: newCut(), c: controllertest.Client(t, cfg)}
+	m := &mortals{names: names(t, "mortal", deaths), iam: cloudtest.NewAWS(t), c: controllertest.Client(t, cfg)}
+	m.cut = newCut(m.names)
 	for i := range m.names {
 		m.iam.SetRole(t, roleARN(i), `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRoleWithWebIdentity",`+
 			`"Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.example.com/id/A"},`+
@@ -156,7 +167,7 @@ func (m *mortals) awaitDeaths(t *testing.T, done func(name string) error) {
 func (m *mortals) bury(t *testing.T, controllers *controllertest.Controllers) {
 	t.Helper()
 	controllers.Stop(t)
-	m.cut = newCut()
+	m.cut = newCut(m.names)
 }
 
 func (m *mortals) ready(t *testing.T) func(name string) error {
@@ -187,9 +198,10 @@ func (m *mortals) bound(t *testing.T, want bool) {
 }
 
 func TestController_killedAfterAnyWriteOfACreation(t *testing.T) {
+	t.Parallel()
 	m := newMortals(t, deathsOfCreation)
 	first := m.start()
-	m.cut.after(m.names)
+	m.cut.fromNow()
 	m.create(t)
 	m.awaitDeaths(t, m.ready(t))
 	m.bury(t, first)
@@ -203,13 +215,14 @@ func TestController_killedAfterAnyWriteOfACreation(t *testing.T) {
 }
 
 func TestController_killedAfterAnyWriteOfADeletion(t *testing.T) {
+	t.Parallel()
 	m := newMortals(t, deathsOfChange)
 	first := m.start()
 	m.create(t)
 	for _, name := range m.names {
 		controllertest.AwaitReady(t, m.c, name)
 	}
-	m.cut.after(m.names)
+	m.cut.fromNow()
 	for _, name := range m.names {
 		controllertest.Delete(t, m.c, name)
 	}
@@ -224,13 +237,14 @@ func TestController_killedAfterAnyWriteOfADeletion(t *testing.T) {
 }
 
 func TestController_killedAfterAnyWriteOfAnOwnerChange(t *testing.T) {
+	t.Parallel()
 	m := newMortals(t, deathsOfChange)
 	first := m.start()
 	m.create(t)
 	for _, name := range m.names {
 		controllertest.AwaitReady(t, m.c, name)
 	}
-	m.cut.after(m.names)
+	m.cut.fromNow()
 	for _, name := range m.names {
 		controllertest.Change(t, m.c, name, func(p *kubeflowv1.Profile) { p.Spec.Owner.Name = "bob@example.com" })
 	}
@@ -245,15 +259,17 @@ func TestController_killedAfterAnyWriteOfAnOwnerChange(t *testing.T) {
 }
 
 func TestProfile_deletedAfterAnyWriteOfItsCreation(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct{ restarted bool }{
 		"while the controller goes on":      {false},
 		"while the controller is not there": {true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			m := newMortals(t, deathsOfCreation)
 			first := m.start()
-			m.cut.after(m.names)
+			m.cut.fromNow()
 			m.create(t)
 			m.awaitDeaths(t, m.ready(t))
 			if tc.restarted {

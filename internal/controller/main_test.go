@@ -34,8 +34,8 @@ var cluster testkit.SharedCluster
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// The tests with a cluster of their own mostly wait.
-	if err := flag.Set("test.parallel", "3"); err != nil {
+	// The parallel tests mostly wait: for a cluster to start, for a namespace to go.
+	if err := flag.Set("test.parallel", "5"); err != nil {
 		panic(err)
 	}
 	os.Exit(testkit.RunWithCluster(m, &cluster))
