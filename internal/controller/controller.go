@@ -31,6 +31,7 @@ import (
 	"berth.dev/berth/internal/cloud/gcpwi"
 	"berth.dev/berth/internal/controller/plugin"
 	"berth.dev/berth/internal/controller/profile"
+	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/labelsfile"
 	"berth.dev/berth/internal/render"
 )
@@ -166,7 +167,7 @@ func tellLabelsFailed(recorder events.EventRecorder, err error) {
 	if own := ownNamespace(); len(own) > 0 {
 		regarding.Name = own[0]
 	}
-	recorder.Eventf(regarding, nil, corev1.EventTypeWarning, "NamespaceLabelsInvalid", "Reload", "%s", err.Error())
+	recorder.Eventf(regarding, nil, corev1.EventTypeWarning, "NamespaceLabelsInvalid", "Reload", "%s", status.Note(err.Error()))
 }
 
 // ownNamespace is the namespace that this process runs in, if it runs in a cluster.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -237,13 +236,8 @@ func (r *Reconciler) tell(p *kubeflowv1.Profile, s steps, results []error, condi
 	}
 	was := meta.FindStatusCondition(p.Status.Conditions, kubeflowv1.ConditionPluginsReady)
 	if condition != nil && slices.Contains(failures, condition.Reason) && (was == nil || was.Message != condition.Message) {
-		r.Recorder.Eventf(p, nil, corev1.EventTypeWarning, status.EventPluginFailed, "Reconcile", "%s", clip(condition.Message))
+		r.Recorder.Eventf(p, nil, corev1.EventTypeWarning, status.EventPluginFailed, "Reconcile", "%s", status.Note(condition.Message))
 	}
-}
-
-// clip keeps an Event's note within the 1,024 bytes that the API server takes.
-func clip(note string) string {
-	return strings.ToValidUTF8(note[:min(len(note), 1000)], "")
 }
 
 // verifyDue says whether the bindings of p are to be looked at again now.

@@ -185,7 +185,7 @@ func (r *Reconciler) reportDeletion(ctx context.Context, p *kubeflowv1.Profile, 
 	was := meta.FindStatusCondition(p.Status.Conditions, kubeflowv1.ConditionReady)
 	if reason == kubeflowv1.ReasonDeletionBlocked &&
 		(was == nil || was.Reason != reason || withoutNumbers(was.Message) != withoutNumbers(message)) {
-		r.tell(p, status.Event{Type: corev1.EventTypeWarning, Reason: status.EventDeletionBlocked, Note: clipNote(message)})
+		r.tell(p, status.Event{Type: corev1.EventTypeWarning, Reason: status.EventDeletionBlocked, Note: status.Note(message)})
 	}
 	want := *p.Status.DeepCopy()
 	status.Merge(&want, p.Generation, metav1.NewTime(r.Now()),
@@ -201,13 +201,4 @@ func withoutNumbers(message string) string {
 		}
 		return r
 	}, message)
-}
-
-// clipNote keeps an Event's note within the 1,024 bytes that the API server takes.
-func clipNote(note string) string {
-	const limit = 1000
-	if len(note) <= limit {
-		return note
-	}
-	return strings.ToValidUTF8(note[:limit], "") + "..."
 }

@@ -73,6 +73,16 @@ func Events(profile string, occasion Occasion, changes []apply.Change) []Event {
 	return told
 }
 
+// Note makes text one that the API server takes as the note of an Event: at most 1,024 bytes.
+func Note(text string) string {
+	const limit = 1000
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "..."
+}
+
 // list names the changed objects; an Event's note has at most 1,024 bytes.
 func list(changes []apply.Change) string {
 	const limit = 800

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -85,5 +86,22 @@ func TestEvents_fit(t *testing.T) {
 				t.Errorf("nothing says that there are more: %s", note)
 			}
 		}
+	}
+}
+
+func TestNote(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty": "", "short": "as it is", "long": strings.Repeat("x", 5000), "long, of wide letters": "x" + strings.Repeat("日", 5000),
+		"not UTF-8": "caf\xe9", "long, and not UTF-8": strings.Repeat("\xe9", 5000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Note(text)
+			if len(got) > 1024 || !utf8.ValidString(got) {
+				t.Errorf("it has %d bytes, valid %t", len(got), utf8.ValidString(got))
+			}
+			if len(text) < 1000 && utf8.ValidString(text) && got != text {
+				t.Errorf("it became %q", got)
+			}
+		})
 	}
 }
