@@ -181,7 +181,7 @@ func doEverything(t *testing.T, c client.Client, overtaken string) {
 	}
 }
 
-// unlabel takes our label off everything that has it, and waits until it is back.
+// unlabel takes our label and owner reference off everything that has them, and waits until they are back.
 func unlabel(t *testing.T, c client.Client, namespace string) {
 	t.Helper()
 	waypoint := profile.NewGateway()
@@ -192,7 +192,7 @@ func unlabel(t *testing.T, c client.Client, namespace string) {
 	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "default-editor", Namespace: namespace}}
 	everything := []client.Object{waypoint, account, quota, binding}
 	for _, obj := range everything {
-		err := c.Patch(t.Context(), obj, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"app.kubernetes.io/managed-by":null}}}`)))
+		err := c.Patch(t.Context(), obj, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"app.kubernetes.io/managed-by":null},"ownerReferences":null}}`)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -106,6 +106,13 @@ func (r *Reconciler) reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl
 		count(failureNamespaceRead, err)
 		return ctrl.Result{}, fmt.Errorf("compare profile %q with the cluster: %w", p.Name, err)
 	}
+	if todo.reclaims() {
+		// Deleting with --cascade=orphan takes the owner references off, and the cache may not know of the deletion
+		// yet: putting them back would have the namespace deleted after all.
+		if going, err := r.deleting(ctx, p); err != nil || going {
+			return ctrl.Result{RequeueAfter: conflictPause}, err
+		}
+	}
 	occasion := r.repairs.occasion(p, in, todo.writes())
 	if pause := r.repairs.pause(p, in, occasion, todo.writes()); pause > 0 {
 		return ctrl.Result{RequeueAfter: pause}, nil
@@ -120,6 +127,15 @@ func (r *Reconciler) reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl
 		r.repairs.forget(p.UID) // being given the namespace later on is no repair
 	}
 	return ctrl.Result{}, errors.Join(done.err(), reported)
+}
+
+// deleting says, past the cache, whether p is being deleted or gone.
+func (r *Reconciler) deleting(ctx context.Context, p *kubeflowv1.Profile) (bool, error) {
+	now, err := get(ctx, r.Direct, &kubeflowv1.Profile{}, "", p.Name)
+	if err != nil {
+		return false, err
+	}
+	return now == nil || now.UID != p.UID || !now.DeletionTimestamp.IsZero(), nil
 }
 
 // gather reads what rendering depends on.

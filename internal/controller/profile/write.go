@@ -42,6 +42,18 @@ func (t todo) writes() int {
 	return n
 }
 
+// reclaims says whether an owner reference is to be put back.
+func (t todo) reclaims() bool {
+	ops := []apply.Op{}
+	if t.namespace != nil {
+		ops = append(ops, *t.namespace)
+	}
+	for _, part := range t.parts {
+		ops = append(ops, part.ops...)
+	}
+	return slices.ContainsFunc(ops, func(op apply.Op) bool { return slices.Contains(op.Fields, "metadata.ownerReferences") })
+}
+
 // plan compares tenant with the cluster.
 func (r *Reconciler) plan(ctx context.Context, p *kubeflowv1.Profile, in render.Input, tenant render.Tenant) (todo, error) {
 	// Whose namespace it was does not matter once it is going.
