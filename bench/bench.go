@@ -16,6 +16,7 @@ import (
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller"
+	"berth.dev/berth/internal/devcluster"
 	"berth.dev/berth/internal/render"
 )
 
@@ -26,7 +27,7 @@ const quiet = 3 * time.Second
 type bench struct {
 	options
 
-	plane  *devcluster
+	plane  *devcluster.Process
 	config render.Config
 	client client.WithWatch
 	http   *http.Client // for the API server's metrics
@@ -45,13 +46,13 @@ type bench struct {
 	report  report
 }
 
-func newBench(ctx context.Context, o options, plane *devcluster) (*bench, error) {
+func newBench(ctx context.Context, o options, plane *devcluster.Process) (*bench, error) {
 	b := &bench{options: o, plane: plane}
 	var err error
 	if b.config, err = renderConfig(o.labels); err != nil {
 		return nil, err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", plane.kubeconfig)
+	config, err := clientcmd.BuildConfigFromFlags("", plane.Kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("read the devcluster's kubeconfig: %w", err)
 	}
@@ -69,7 +70,7 @@ func newBench(ctx context.Context, o options, plane *devcluster) (*bench, error)
 	if b.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme, HTTPClient: b.http}); err != nil {
 		return nil, fmt.Errorf("connect to the devcluster: %w", err)
 	}
-	b.machine = describeMachine(ctx, o.berth, plane.kubernetes)
+	b.machine = describeMachine(ctx, o.berth, plane.Kubernetes)
 	b.first = profile("bench-first")
 	if err := b.client.Create(ctx, b.first); err != nil {
 		return nil, fmt.Errorf("create the first profile: %w", err)

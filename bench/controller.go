@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os/exec"
 	"time"
+
+	"berth.dev/berth/internal/devcluster"
 )
 
 // pollInterval is short against what is waited for by asking, and long against what asking costs.
@@ -25,7 +27,7 @@ type berth struct {
 }
 
 // startBerth starts the controller on the cluster.
-func startBerth(ctx context.Context, o options, plane *devcluster) (*berth, error) {
+func startBerth(ctx context.Context, o options, plane *devcluster.Process) (*berth, error) {
 	var addresses [2]string
 	for i := range addresses {
 		var err error
@@ -34,13 +36,13 @@ func startBerth(ctx context.Context, o options, plane *devcluster) (*berth, erro
 		}
 	}
 	cmd := exec.Command(o.berth, "controller",
-		"-kubeconfig", plane.kubeconfig,
+		"-kubeconfig", plane.Kubeconfig,
 		"-metrics-bind-address", addresses[0],
 		"-health-probe-bind-address", addresses[1],
 		"-namespace-labels-path", o.labels,
 	)
 	began := time.Now()
-	p, err := launch(cmd, plane.dir)
+	p, err := launch(cmd)
 	if err != nil {
 		return nil, err
 	}

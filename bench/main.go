@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"berth.dev/berth/internal/devcluster"
 )
 
 // options are the flags.
@@ -44,17 +47,17 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context) (err error) {
 	o, err := parse()
 	if err != nil {
 		return err
 	}
 	ctrl.SetLogger(zap.New(zap.WriteTo(io.Discard))) // it complains where there is none
-	plane, err := startDevcluster(ctx, o.devcluster)
+	plane, err := devcluster.Start(ctx, devcluster.Options{Binary: o.devcluster})
 	if err != nil {
 		return err
 	}
-	defer plane.close()
+	defer func() { err = errors.Join(err, plane.Close()) }()
 	b, err := newBench(ctx, o, plane)
 	if err != nil {
 		return err

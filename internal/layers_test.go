@@ -60,6 +60,7 @@ var table = map[layer][]string{
 		"internal/cloud/cloudtest",
 		"internal/cloud/gcpwi",
 		"internal/cloud/keyed",
+		"internal/devcluster",
 		"internal/gitsource",
 		"internal/idpsource",
 		"internal/kube",

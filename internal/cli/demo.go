@@ -19,6 +19,7 @@ import (
 
 	"berth.dev/berth/examples"
 	"berth.dev/berth/internal/controller"
+	"berth.dev/berth/internal/devcluster"
 )
 
 // demoOptions are the flags of the demo.
@@ -76,20 +77,20 @@ type demo struct {
 	out  io.Writer
 	lock *os.File
 	// plane and controller are nil until they run.
-	plane, controller *child
-	server            string
-	client            client.Client
-	tenants           []string // the profiles that were applied
+	plane      *devcluster.Process
+	controller *child
+	server     string
+	client     client.Client
+	tenants    []string // the profiles that were applied
 }
 
 // newDemo checks and prepares what can be before anything is started.
 func newDemo(o demoOptions, out io.Writer) (*demo, error) {
 	if o.devcluster == "" {
-		executable, err := os.Executable()
-		if err != nil {
-			return nil, fmt.Errorf("find the devcluster binary: %w; name it with --devcluster", err)
+		var err error
+		if o.devcluster, err = devcluster.BesideProgram(); err != nil {
+			return nil, fmt.Errorf("%w; name it with --devcluster", err)
 		}
-		o.devcluster = filepath.Join(filepath.Dir(executable), "devcluster")
 	}
 	if _, err := exec.LookPath(o.devcluster); err != nil {
 		return nil, fmt.Errorf("the control plane %q can't be run (%w): in a checkout, \"make demo\" builds it and runs this", o.devcluster, err)
@@ -152,21 +153,22 @@ func (d *demo) stay(ctx context.Context) error {
 		return nil
 	case <-d.controller.done:
 		return d.controller.failure()
-	case <-d.plane.done:
-		return d.plane.failure()
+	case <-d.plane.Done():
+		return d.planeFailure(d.plane.Alive())
 	}
 }
 
 // close ends what runs, the controller first, so that it does not complain about a control plane that is gone.
 func (d *demo) close() {
-	if !d.once && d.plane != nil {
+	if !d.once {
 		fmt.Fprint(d.out, "\nStopping ... ")
 		defer fmt.Fprintln(d.out, "stopped.")
 	}
-	for _, c := range []*child{d.controller, d.plane} {
-		if c != nil {
-			c.stop()
-		}
+	if d.controller != nil {
+		d.controller.stop()
+	}
+	if d.plane != nil {
+		_ = d.plane.Close() // that it ended badly was told when it did
 	}
 	// The logs stay; what led to the control plane leads nowhere now.
 	for _, name := range []string{"kubeconfig", "curl.conf", "ca.crt"} {

@@ -4,8 +4,8 @@
 package cli
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +18,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"berth.dev/berth/internal/devcluster"
 )
 
 const (
@@ -29,43 +31,34 @@ const (
 	endPatience = 20 * time.Second
 )
 
-// child is a process of the demo's. It ends when its standard input does: a pipe, which the system closes when the demo
-// ends, however it ends.
+// child is the controller as a process of the demo's. It ends when its standard input does: a pipe, which the system
+// closes when the demo ends, however it ends. The control plane is another such process.
 type child struct {
-	name  string
 	log   string // the file with its standard error
 	stdin io.Closer
 	cmd   *exec.Cmd
 	done  chan struct{}
 }
 
-// startChild starts cmd. What it writes to standard output goes to stdout, unless that is nil, which is closed at its end.
-func startChild(name, log string, cmd *exec.Cmd, stdout *io.PipeWriter) (*child, error) {
-	_ = os.Remove(log) // one that a killed demo left behind may still be written to
-	file, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+func startChild(log string, cmd *exec.Cmd) (*child, error) {
+	file, err := createLog("controller", log)
 	if err != nil {
-		return nil, fmt.Errorf("open a log for the %s: %w", name, err)
+		return nil, err
 	}
 	defer func() { _ = file.Close() }() // the process has its own
 	cmd.Stderr = file
-	if stdout != nil {
-		cmd.Stdout = stdout
-	}
 	// A process group of its own keeps a terminal's Ctrl-C from it: the demo ends things in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start the %s: %w", name, err)
+		return nil, fmt.Errorf("start the controller: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the %s: %w", name, err)
+		return nil, fmt.Errorf("start the controller: %w", err)
 	}
-	c := &child{name: name, log: log, stdin: stdin, cmd: cmd, done: make(chan struct{})}
+	c := &child{log: log, stdin: stdin, cmd: cmd, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
-		if stdout != nil {
-			_ = stdout.Close()
-		}
 		close(c.done)
 	}()
 	return c, nil
@@ -82,49 +75,52 @@ func (c *child) stop() {
 	}
 }
 
-// failure says how the process ended, with the last lines that it logged.
-func (c *child) failure() error {
-	log, err := os.ReadFile(c.log)
+func (c *child) failure() error { return failure("controller", c.log, c.cmd.ProcessState) }
+
+func createLog(name, path string) (*os.File, error) {
+	_ = os.Remove(path) // one that a killed demo left behind may still be written to
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open a log for the %s: %w", name, err)
+	}
+	return file, nil
+}
+
+// failure says how a process ended, with the last lines that it logged.
+func failure(name, path string, state *os.ProcessState) error {
+	log, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
 	return fmt.Errorf("the %s ended (%s); its log %s ends with:\n%s",
-		c.name, c.cmd.ProcessState, c.log, strings.Join(lines[max(0, len(lines)-8):], "\n"))
+		name, state, path, strings.Join(lines[max(0, len(lines)-8):], "\n"))
 }
 
 // startPlane starts the control plane and waits until it says that it is ready.
 func (d *demo) startPlane(ctx context.Context) error {
 	return d.step("Starting a control plane (etcd, kube-apiserver, kube-controller-manager)", func() (string, error) {
-		out, in := io.Pipe()
-		cmd := exec.Command(d.devcluster, "up", "--control", "--kubeconfig", d.file("kubeconfig"))
-		var err error
-		if d.plane, err = startChild("control plane", d.file("control-plane.log"), cmd, in); err != nil {
+		log, err := createLog("control plane", d.file("control-plane.log"))
+		if err != nil {
 			return "", err
 		}
-		stop := context.AfterFunc(ctx, func() { _ = d.plane.stdin.Close() }) // ends the control plane, and so what it says
-		defer stop()
-		version, err := awaitPlane(out)
+		defer func() { _ = log.Close() }() // the process has its own
+		d.plane, err = devcluster.Start(ctx, devcluster.Options{
+			Binary: d.devcluster, Args: []string{"--kubeconfig", d.file("kubeconfig")}, Log: log, EndPatience: endPatience,
+		})
 		if err != nil {
-			<-d.plane.done
-			return "", d.plane.failure()
+			return "", d.planeFailure(err)
 		}
-		go func() { _, _ = io.Copy(io.Discard, out) }() // it has no more to say, but must never have to wait
-		return "Kubernetes " + version + " is up", d.connect()
+		return "Kubernetes " + d.plane.Kubernetes + " is up", d.connect()
 	})
 }
 
-// awaitPlane reads the block of "key: value" lines that the devcluster prints when it is ready, and returns the version.
-func awaitPlane(out io.Reader) (version string, err error) {
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		switch key, value, _ := strings.Cut(lines.Text(), ": "); key {
-		case "kubernetes":
-			version = value
-		case "ready":
-			return version, nil
-		}
+// planeFailure adds to the error that the control plane has ended what it logged last.
+func (d *demo) planeFailure(err error) error {
+	if ended := new(devcluster.EndedError); errors.As(err, &ended) {
+		return failure("control plane", d.file("control-plane.log"), ended.State)
 	}
-	return "", io.ErrUnexpectedEOF
+	return err
 }
 
 // startController starts the controller as its users do, but for its end, and waits until it serves.
@@ -149,7 +145,7 @@ func (d *demo) startController(ctx context.Context) error {
 			"-metrics-bind-address", metrics,
 			"-health-probe-bind-address", probes,
 		)
-		if d.controller, err = startChild("controller", d.file("controller.log"), cmd, nil); err != nil {
+		if d.controller, err = startChild(d.file("controller.log"), cmd); err != nil {
 			return "", err
 		}
 		return "up", d.await(ctx, "the controller to serve", func(ctx context.Context) (bool, string, error) {
@@ -165,8 +161,8 @@ func (d *demo) await(ctx context.Context, what string, check func(context.Contex
 		select {
 		case <-d.controller.done:
 			return false, d.controller.failure()
-		case <-d.plane.done:
-			return false, d.plane.failure()
+		case <-d.plane.Done():
+			return false, d.planeFailure(d.plane.Alive())
 		default:
 		}
 		done, state, err = check(ctx)

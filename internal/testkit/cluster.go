@@ -4,14 +4,18 @@
 package testkit
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"berth.dev/berth/internal/devcluster"
 )
 
 // Cluster is a running devcluster: a real API server, with the controllers that a cluster without nodes needs.
@@ -20,7 +24,7 @@ type Cluster struct {
 	Kubeconfig string
 
 	config  *rest.Config
-	process *clusterProcess
+	process *devcluster.Process
 }
 
 // ClusterOption changes what a devcluster starts with.
@@ -86,7 +90,7 @@ func startCluster(opts []ClusterOption) (*Cluster, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	binary, root, err := findDevcluster()
+	binary, root, err := devcluster.InCheckout()
 	if err != nil {
 		return nil, err
 	}
@@ -95,18 +99,18 @@ func startCluster(opts []ClusterOption) (*Cluster, error) {
 		args = append(args, "--without="+part)
 	}
 	if !slices.Contains(o.without, "berth") {
-		args = append(args, "--crds="+crdsDir(root)) // those just generated, whatever the binary was built with
+		args = append(args, "--crds="+filepath.Join(root, "api", "crds")) // those just generated, whatever the binary was built with
 	}
-	process, kubeconfig, err := startClusterProcess(binary, args)
+	process, err := devcluster.Start(context.Background(), devcluster.Options{Binary: binary, Args: args})
 	if err != nil {
 		return nil, err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	config, err := clientcmd.BuildConfigFromFlags("", process.Kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("read the devcluster's kubeconfig: %w", err)
 	}
 	config.QPS = -1 // tests wait for the server, not for a limit of the client
-	return &Cluster{Kubeconfig: kubeconfig, config: config, process: process}, nil
+	return &Cluster{Kubeconfig: process.Kubeconfig, config: config, process: process}, nil
 }
 
 // Config returns a client configuration for the administrator without client-side limits. It is the caller's to change.
@@ -115,7 +119,7 @@ func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 // StopAPIServer kills the API server: its port refuses connections until StartAPIServer.
 func (c *Cluster) StopAPIServer(t testing.TB) {
 	t.Helper()
-	if err := c.process.command("stop kube-apiserver"); err != nil {
+	if err := c.process.Command("stop kube-apiserver"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -123,7 +127,7 @@ func (c *Cluster) StopAPIServer(t testing.TB) {
 // StartAPIServer starts the API server again at the same address and returns when it is ready.
 func (c *Cluster) StartAPIServer(t testing.TB) {
 	t.Helper()
-	if err := c.process.command("start kube-apiserver"); err != nil {
+	if err := c.process.Command("start kube-apiserver"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -131,13 +135,13 @@ func (c *Cluster) StartAPIServer(t testing.TB) {
 // InstallIstio adds Istio's CRDs to a cluster that was started without them, and returns when they are served.
 func (c *Cluster) InstallIstio(t testing.TB) {
 	t.Helper()
-	if err := c.process.command("install istio"); err != nil {
+	if err := c.process.Command("install istio"); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // Close ends the cluster. Closing it again does nothing.
-func (c *Cluster) Close() error { return c.process.close() }
+func (c *Cluster) Close() error { return c.process.Close() }
 
 // SharedCluster is a cluster that the tests of one package share, each under names of its own (see Name). It starts when
 // the first test uses it. The zero value is ready for RunWithCluster.
@@ -176,7 +180,7 @@ func (s *SharedCluster) Use(t testing.TB) *Cluster {
 	if s.err != nil {
 		t.Fatal(s.err)
 	}
-	if err := s.cluster.process.alive(); err != nil {
+	if err := s.cluster.process.Alive(); err != nil {
 		t.Fatal(err)
 	}
 	return s.cluster
