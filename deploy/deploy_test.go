@@ -244,22 +244,27 @@ func TestCRDs_areAllInstalled(t *testing.T) {
 // build renders an overlay.
 func build(t *testing.T, overlay string) []unstructured.Unstructured {
 	t.Helper()
+	return buildDir(t, filepath.Join("kustomize/overlays", overlay))
+}
+
+func buildDir(t *testing.T, dir string) []unstructured.Unstructured {
+	t.Helper()
 	const kustomize = "../bin/kustomize"
 	if _, err := os.Stat(kustomize); err != nil {
 		t.Fatalf("%v; to build it, run: make bin/kustomize", err)
 	}
-	cmd := exec.CommandContext(t.Context(), kustomize, "build", filepath.Join("kustomize/overlays", overlay))
+	cmd := exec.CommandContext(t.Context(), kustomize, "build", dir)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("kustomize build %s: %v\n%s", overlay, err, &stderr)
+		t.Fatalf("kustomize build %s: %v\n%s", dir, err, &stderr)
 	}
 	var objects []unstructured.Unstructured
 	for doc := range bytes.SplitSeq(out, []byte("\n---\n")) {
 		var o unstructured.Unstructured
 		if err := yaml.Unmarshal(doc, &o.Object); err != nil {
-			t.Fatalf("overlay %s: %v in\n%s", overlay, err, doc)
+			t.Fatalf("%s: %v in\n%s", dir, err, doc)
 		}
 		objects = append(objects, o)
 	}

@@ -24,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/cloud/awsiam"
@@ -46,6 +45,8 @@ type Options struct {
 	OpenLabels func(labelsfile.Options) (*labelsfile.File, error)
 	// MetricsAddress and ProbeAddress are where metrics and probes are served; 0 for nowhere.
 	MetricsAddress, ProbeAddress string
+	// MetricsSecure serves the metrics over TLS, to those who may get /metrics in the cluster.
+	MetricsSecure bool
 	// LeaderElection has one of several replicas work at a time, by a lease in LeaderElectionNamespace, the pod's own
 	// where that is empty.
 	LeaderElection          bool
@@ -186,7 +187,7 @@ func newManager(o Options) (ctrl.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(o.RESTConfig, ctrl.Options{
 		Scheme:                        scheme,
-		Metrics:                       server.Options{BindAddress: o.MetricsAddress},
+		Metrics:                       metricsOptions(o),
 		HealthProbeBindAddress:        o.ProbeAddress,
 		LeaderElection:                o.LeaderElection,
 		LeaderElectionID:              LeaseName,
