@@ -81,9 +81,10 @@ verify: bin/kustomize bin/dockerfile-check ## Check that generated files and mod
 run: bin/berth ## Run the controller on this machine (ARGS='-userid-header ...')
 	bin/berth controller -namespace-labels-path deploy/kustomize/base/manager/namespace-labels.yaml $(ARGS)
 
+# By force, as deploy does: else whoever applied the CRDs before, Kubeflow's included, would keep fields of theirs.
 .PHONY: install
 install: kubectl ## Install the CRDs
-	kubectl apply --server-side -k api/crds
+	kubectl apply --server-side --force-conflicts -k api/crds
 
 .PHONY: uninstall
 uninstall: kubectl ## Remove the CRDs and so every profile with its namespace (FORCE=1 where there are any)
@@ -122,6 +123,7 @@ clean: ## Remove all that was built
 # Always asked, because only go knows whether it is current; it answers in a second when it is.
 .PHONY: bin/berth
 bin/berth:
+	@[ -e $@ ] || echo "building Berth: two to three minutes the first time, seconds after that"
 	$(PLAIN) go build -ldflags '-X berth.dev/berth/internal/cli.version=$(VERSION)' -o $@ ./cmd/berth
 
 # A tool is built again when its modfile changes. The one that is not a `tool` of its modfile is in that directory.
