@@ -85,11 +85,11 @@ var table = map[layer][]string{
 
 // Imports within a layer that are meant. Packages below the same directory of internal/ may import each other anyway.
 var beside = map[string][]string{
-	"internal/access":                    {"internal/snapshot"},
+	"internal/access":                    {"internal/identity", "internal/snapshot"},
 	"internal/cli":                       {"internal/auditlog", "internal/console", "internal/controller", "internal/kfam"},
 	"internal/controller/controllertest": {"internal/testkit"},
 	"internal/doctor":                    {"internal/access", "internal/snapshot"},
-	"internal/render":                    {"internal/cloud"},
+	"internal/render":                    {"internal/cloud", "internal/identity"},
 }
 
 // Packages that only tests and benchmarks import.

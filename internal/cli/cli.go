@@ -22,7 +22,8 @@ import (
 var version = ""
 
 // Main runs the command that args name and returns the exit code. The program looks at its own name first: as
-// /manager it is the controller, so that the manifests of Kubeflow's profile controller work unchanged.
+// /manager it is the controller and as /access-management the access-management API, so that the manifests of Kubeflow
+// work unchanged.
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -45,7 +46,8 @@ func arguments(args []string) []string {
 	case "manager":
 		return append([]string{"controller"}, args[1:]...)
 	case "access-management":
-		return append([]string{"kfam"}, args[1:]...)
+		// The defaults are those under which it works where Kubeflow's did: only the network says whom to believe.
+		return append([]string{"kfam", "-trust-header=always"}, args[1:]...)
 	}
 	return args[1:]
 }
@@ -61,7 +63,7 @@ func Root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       Version(),
 	}
-	root.AddCommand(controllerCommand(), renderCommand(), demoCommand())
+	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), demoCommand())
 	return root
 }
 

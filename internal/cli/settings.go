@@ -27,12 +27,14 @@ type settings struct {
 	configPath string
 	createWP   boolOrWord
 	meshMode   string
+	policies   string
 }
 
 // newSettings has the defaults and what the environment says. The variables are those of Kubeflow's profile
 // controller; an empty one counts as unset.
 func newSettings(getenv func(string) string) *settings {
 	s := &settings{Config: render.DefaultConfig(), labelsPath: defaultLabelsPath}
+	s.policies = string(s.ContributorPolicies)
 	for name, value := range map[string]*string{
 		"ISTIO_INGRESS_GATEWAY_PRINCIPAL": &s.Principals.IngressGateway,
 		"KFP_UI_PRINCIPAL":                &s.Principals.KFPUI,
@@ -48,12 +50,19 @@ func newSettings(getenv func(string) string) *settings {
 
 // bind adds the flags of Kubeflow's profile controller that decide what is rendered.
 func (s *settings) bind(flags *flag.FlagSet) {
-	flags.StringVar(&s.UserIDHeader, "userid-header", s.UserIDHeader, "the request header that names the user")
-	flags.StringVar(&s.UserIDPrefix, "userid-prefix", s.UserIDPrefix, "what stands before the user's name in that header")
+	s.bindAdmission(flags)
 	flags.StringVar(&s.DefaultWorkloadIdentity, "workload-identity", "", "the Google service account of profiles that name none")
 	flags.StringVar(&s.labelsPath, "namespace-labels-path", s.labelsPath, "the YAML `file` with labels for every namespace")
-	flags.StringVar(&s.meshMode, "service-mesh-mode", string(render.MeshSidecar), "istio-sidecar or istio-ambient")
 	flags.Var(&s.createWP, "create-waypoint", "make a waypoint in every namespace; in ambient mode only")
+}
+
+// bindAdmission adds the flags that decide how people get in, which whoever writes policies has to have alike.
+func (s *settings) bindAdmission(flags *flag.FlagSet) {
+	flags.StringVar(&s.UserIDHeader, "userid-header", s.UserIDHeader, "the request header that names the user")
+	flags.StringVar(&s.UserIDPrefix, "userid-prefix", s.UserIDPrefix, "what stands before the user's name in that header")
+	flags.StringVar(&s.meshMode, "service-mesh-mode", string(render.MeshSidecar), "istio-sidecar or istio-ambient")
+	flags.StringVar(&s.policies, "contributor-policies", s.policies, "per-contributor: a policy of the mesh for each contributor; aggregated: one for each namespace")
+	flags.BoolVar(&s.ViewMethods, "view-methods", s.ViewMethods, "keep contributors with the role view from sending more than GET, HEAD and OPTIONS")
 	flags.StringVar(&s.configPath, "config", "", "a YAML `file` with these settings; flags win over it")
 }
 
@@ -65,6 +74,7 @@ func (s *settings) finish(given []string) error {
 		}
 	}
 	s.MeshMode, s.CreateWaypoint = render.MeshMode(s.meshMode), bool(s.createWP)
+	s.ContributorPolicies = render.ContributorPolicies(s.policies)
 	return s.Validate()
 }
 
@@ -78,6 +88,8 @@ type configFile struct {
 	NamespaceLabelsPath *string `json:"namespaceLabelsPath"`
 	ServiceMeshMode     *string `json:"serviceMeshMode"`
 	CreateWaypoint      *bool   `json:"createWaypoint"`
+	ContributorPolicies *string `json:"contributorPolicies"`
+	ViewMethods         *bool   `json:"viewMethods"`
 	Principals          struct {
 		IngressGateway     *string `json:"ingressGateway"`
 		KFPUI              *string `json:"kfpUI"`
@@ -114,12 +126,16 @@ func (s *settings) load(given []string) error {
 	take("workload-identity", file.WorkloadIdentity, &s.DefaultWorkloadIdentity)
 	take("namespace-labels-path", file.NamespaceLabelsPath, &s.labelsPath)
 	take("service-mesh-mode", file.ServiceMeshMode, &s.meshMode)
+	take("contributor-policies", file.ContributorPolicies, &s.policies)
 	take("", file.Principals.IngressGateway, &s.Principals.IngressGateway)
 	take("", file.Principals.KFPUI, &s.Principals.KFPUI)
 	take("", file.Principals.NotebookController, &s.Principals.NotebookController)
 	take("", file.Principals.Katib, &s.Principals.Katib)
 	if file.CreateWaypoint != nil && !slices.Contains(given, "create-waypoint") {
 		s.createWP = boolOrWord(*file.CreateWaypoint)
+	}
+	if file.ViewMethods != nil && !slices.Contains(given, "view-methods") {
+		s.ViewMethods = *file.ViewMethods
 	}
 	return nil
 }

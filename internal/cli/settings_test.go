@@ -69,11 +69,11 @@ func TestSettings(t *testing.T) {
 		},
 		"the file says everything": {
 			file: configHead + "userIDHeader: h\nuserIDPrefix: ''\nworkloadIdentity: w\nnamespaceLabelsPath: /l\n" +
-				"serviceMeshMode: istio-ambient\ncreateWaypoint: true\n" +
+				"serviceMeshMode: istio-ambient\ncreateWaypoint: true\ncontributorPolicies: aggregated\nviewMethods: true\n" +
 				"principals: {ingressGateway: g, kfpUI: k, notebookController: nb, katib: c}\n",
 			want: func(s *settings) {
 				s.Config = render.Config{
-					UserIDHeader: "h", DefaultWorkloadIdentity: "w", MeshMode: render.MeshAmbient, CreateWaypoint: true,
+					UserIDHeader: "h", DefaultWorkloadIdentity: "w", MeshMode: render.MeshAmbient, CreateWaypoint: true, ContributorPolicies: render.PolicyAggregated, ViewMethods: true,
 					Principals: render.Principals{IngressGateway: "g", KFPUI: "k", NotebookController: "nb", Katib: "c"},
 				}
 				s.labelsPath = "/l"

@@ -14,12 +14,14 @@ import (
 
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -28,8 +30,11 @@ import (
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/cloud/awsiam"
 	"berth.dev/berth/internal/cloud/gcpwi"
+	"berth.dev/berth/internal/controller/contributor"
+	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/controller/plugin"
 	"berth.dev/berth/internal/controller/profile"
+	"berth.dev/berth/internal/kube/slim"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/labelsfile"
 	"berth.dev/berth/internal/render"
@@ -77,6 +82,21 @@ func Scheme() (*runtime.Scheme, error) {
 		}
 	}
 	return scheme, nil
+}
+
+// gcPercent trades a little processor time for memory: at rest there is little garbage, and much that stays.
+const gcPercent = 50
+
+// cacheOptions keep out of memory what nobody reads.
+func cacheOptions() cache.Options {
+	return cache.Options{
+		DefaultTransform: slim.Transform,
+		NewInformer:      slim.NewInformer,
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.ServiceAccount{}: {Field: fields.OneTermNotEqualSelector("metadata.name", "default")},
+			&corev1.ResourceQuota{}:  {Field: fields.OneTermEqualSelector("metadata.name", "kf-resource-quota")},
+		},
+	}
 }
 
 // Run runs the controllers until ctx ends.
@@ -134,11 +154,22 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Config: o.Render,
 		Labels: labelsFile.Labels, Reserved: ownNamespace(), Now: time.Now,
 	})
-	enqueue, err := profiles.Register(mgr)
+	kinds := mesh.New(mgr.GetRESTMapper())
+	enqueue, err := profiles.Register(mgr, kinds)
 	if err != nil {
 		return err
 	}
 	enqueueAll = func() { enqueue(context.Background()) } //nolint:forbidigo // the file's watcher has no context to pass
+
+	contributors := contributor.New(contributor.Options{
+		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Config: o.Render,
+	})
+	if err := contributors.Register(mgr, kinds); err != nil {
+		return err
+	}
+	if err := kinds.Look(context.Background()); err != nil { //nolint:forbidigo // nothing to cancel yet
+		return err
+	}
 
 	providers := o.Providers
 	if providers == nil {
@@ -153,7 +184,7 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	if err := plugins.Register(mgr); err != nil {
 		return err
 	}
-	for _, runnable := range []interface{ Start(context.Context) error }{labelsFile, profile.Heartbeat{}} {
+	for _, runnable := range []interface{ Start(context.Context) error }{kinds, labelsFile, profile.Heartbeat{}} {
 		if err := mgr.Add(runnable); err != nil {
 			return fmt.Errorf("add %T: %w", runnable, err)
 		}

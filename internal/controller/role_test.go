@@ -25,7 +25,7 @@ import (
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller"
 	"berth.dev/berth/internal/controller/controllertest"
-	"berth.dev/berth/internal/controller/profile"
+	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/render"
 	"berth.dev/berth/internal/testkit"
 )
@@ -184,7 +184,7 @@ func doEverything(t *testing.T, c client.Client, overtaken string) {
 // unlabel takes our label and owner reference off everything that has them, and waits until they are back.
 func unlabel(t *testing.T, c client.Client, namespace string) {
 	t.Helper()
-	waypoint := profile.NewGateway()
+	waypoint := mesh.NewGateway()
 	waypoint.SetName("waypoint")
 	waypoint.SetNamespace(namespace)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default-viewer", Namespace: namespace}}

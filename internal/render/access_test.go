@@ -139,6 +139,7 @@ func TestMesh_whatTheClusterServes(t *testing.T) {
 		ambient, waypoint  bool
 		want, wantAbsent   []string
 		wantReason, inText string
+		wantUnenforced     bool
 	}{
 		"everything":                         {kinds: MeshKinds{true, true}, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}},
 		"no gateways":                        {kinds: MeshKinds{true, false}, want: []string{OwnerPolicyName, InviteesPolicyName}},
@@ -147,7 +148,7 @@ func TestMesh_whatTheClusterServes(t *testing.T) {
 		"everything, with a waypoint":        {kinds: MeshKinds{true, true}, ambient: true, waypoint: true, want: []string{waypointName, OwnerPolicyName, InviteesPolicyName}},
 		"no gateways, with a waypoint":       {kinds: MeshKinds{true, false}, ambient: true, waypoint: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantReason: kubeflowv1.ReasonMeshNotInstalled, inText: "Gateway"},
 		"nothing, with a waypoint":           {ambient: true, waypoint: true, wantReason: kubeflowv1.ReasonMeshNotInstalled, inText: "AuthorizationPolicy"},
-		"ambient, with another's waypoint":   {kinds: MeshKinds{true, true}, ambient: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}},
+		"ambient, with another's waypoint":   {kinds: MeshKinds{true, true}, ambient: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}, wantUnenforced: true},
 		"a waypoint is of ambient mode only": {kinds: MeshKinds{true, true}, waypoint: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}},
 	}
 	for name, tc := range cases {
@@ -163,6 +164,9 @@ func TestMesh_whatTheClusterServes(t *testing.T) {
 			}
 			if got := names(part.Absent); !slices.Equal(got, tc.wantAbsent) {
 				t.Errorf("absent are %q, want %q", got, tc.wantAbsent)
+			}
+			if (part.Message == UnenforcedMessage) != tc.wantUnenforced {
+				t.Errorf("message is %q", part.Message)
 			}
 			if (part.Problem != nil) != (tc.wantReason != "") {
 				t.Fatalf("problem is %+v", part.Problem)

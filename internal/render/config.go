@@ -47,6 +47,10 @@ type Config struct {
 	MeshMode MeshMode
 	// CreateWaypoint makes a waypoint Gateway in every namespace; in ambient mode only.
 	CreateWaypoint bool
+	// ContributorPolicies says how contributors are let in through the mesh.
+	ContributorPolicies ContributorPolicies
+	// ViewMethods keeps contributors with the role view from sending more than GET, HEAD and OPTIONS through the mesh.
+	ViewMethods bool
 	// DefaultWorkloadIdentity is the Google service account of profiles that name none; empty for none.
 	DefaultWorkloadIdentity string
 	// NamespaceLabels are the labels of the namespace labels file: an empty value removes a label, any other is added
@@ -65,7 +69,8 @@ func DefaultConfig() Config {
 			NotebookController: "cluster.local/ns/kubeflow/sa/notebook-controller-service-account",
 			Katib:              "cluster.local/ns/kubeflow/sa/katib-controller",
 		},
-		MeshMode: MeshSidecar,
+		MeshMode:            MeshSidecar,
+		ContributorPolicies: PolicyPerContributor,
 	}
 }
 
@@ -73,6 +78,9 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	if c.MeshMode != MeshSidecar && c.MeshMode != MeshAmbient {
 		return fmt.Errorf("service mesh mode %q is unknown: use %q or %q", c.MeshMode, MeshSidecar, MeshAmbient)
+	}
+	if c.ContributorPolicies != PolicyPerContributor && c.ContributorPolicies != PolicyAggregated {
+		return fmt.Errorf("contributor policies %q are unknown: use %q or %q", c.ContributorPolicies, PolicyPerContributor, PolicyAggregated)
 	}
 	if strings.TrimSpace(c.UserIDHeader) == "" {
 		return fmt.Errorf("the user id header is empty: name the header that carries the user, for example kubeflow-userid")

@@ -24,6 +24,10 @@ const (
 	InviteesPolicyName = "ns-access-istio"
 )
 
+// UnenforcedMessage is that of policies which only a waypoint enforces, where making one is left to others.
+const UnenforcedMessage = "authorization policies are in place; in ambient mode they are enforced by a waypoint named " +
+	waypointName + ", which this controller was not asked to make"
+
 // Kinds of the mesh. AuthorizationPolicies are written in the version that every Istio serves.
 var (
 	AuthorizationPolicyKind = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1beta1", Kind: "AuthorizationPolicy"}
@@ -38,10 +42,13 @@ func mesh(p *kubeflowv1.Profile, in Input) Part {
 		Message:   "authorization policies are in place",
 	}
 	ambient := in.Config.MeshMode == MeshAmbient
+	if ambient && !in.Config.CreateWaypoint {
+		part.Message = UnenforcedMessage
+	}
 	if in.Mesh.AuthorizationPolicy {
 		part.Objects = append(part.Objects,
 			policy(p, in.Config, OwnerPolicyName, "lets the owner and the platform in through the mesh", ownerAnnotations(p), ownerRules(p, in.Config)),
-			policy(p, in.Config, InviteesPolicyName, "holds the people whom the owner invites; lets nobody in by itself", nil, nil))
+			inviteesPlace(p, in.Config))
 	} else {
 		part.Problem = notInstalled(AuthorizationPolicyKind, "nobody can be let in or kept out by the mesh")
 	}

@@ -159,16 +159,7 @@ func (r *Reconciler) clear(ctx context.Context, p *kubeflowv1.Profile, ns *corev
 
 // ownKinds are lists of the kinds that we put into a namespace.
 func (r *Reconciler) ownKinds() []client.ObjectList {
-	lists := []client.ObjectList{
-		&rbacv1.RoleBindingList{}, &corev1.ServiceAccountList{}, &corev1.ResourceQuotaList{},
-	}
-	served := r.mesh.served()
-	for _, kind := range meshTypes {
-		if kind.in(served) {
-			lists = append(lists, kind.list())
-		}
-	}
-	return lists
+	return append(r.mesh.Lists(), &rbacv1.RoleBindingList{}, &corev1.ServiceAccountList{}, &corev1.ResourceQuotaList{})
 }
 
 // reportDeletion says what the deletion of p waits for. The Event comes once for each thing that blocks.

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/kube/apply"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/render"
@@ -49,7 +50,7 @@ type Reconciler struct {
 	Options
 
 	writer  *apply.Writer
-	mesh    meshKinds
+	mesh    *mesh.Kinds
 	repairs *repairs
 }
 
@@ -140,7 +141,7 @@ func (r *Reconciler) deleting(ctx context.Context, p *kubeflowv1.Profile) (bool,
 
 // gather reads what rendering depends on.
 func (r *Reconciler) gather(ctx context.Context, p *kubeflowv1.Profile) (in render.Input, err error) {
-	in = render.Input{Config: r.Config, Mesh: r.mesh.served(), Reserved: r.Reserved}
+	in = render.Input{Config: r.Config, Mesh: r.mesh.Served(), Reserved: r.Reserved}
 	labels, known := r.Labels()
 	in.Config.NamespaceLabels, in.LabelsUnknown = labels, !known
 

@@ -20,12 +20,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/controller/every"
+	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/render"
 )
 
@@ -39,9 +40,10 @@ const (
 	retryLast  = 30 * time.Second
 )
 
-// Register makes r run in mgr. It returns a function that has every profile looked at again.
-func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context), err error) {
-	all := make(chan event.GenericEvent)
+// Register makes r run in mgr and watch what there is of kinds. It returns a function that has every profile looked at
+// again.
+func (r *Reconciler) Register(mgr ctrl.Manager, kinds *mesh.Kinds) (enqueueAll func(context.Context), err error) {
+	all := every.New(mgr)
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("profile").
 		For(&kubeflowv1.Profile{}).
@@ -49,7 +51,7 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context
 		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
 		Watches(&corev1.ResourceQuota{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours(), quotaSpecChanged())).
-		WatchesRawSource(source.Channel(all, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(all.Source()).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
@@ -58,46 +60,15 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context
 	if err != nil {
 		return nil, fmt.Errorf("set up the profile controller: %w", err)
 	}
-	enqueueAll = func(ctx context.Context) {
-		select {
-		case <-mgr.Elected():
-		default:
-			return // whoever is elected looks at every profile to begin with
-		}
-		if err := enqueue(ctx, mgr.GetClient(), all); err != nil {
-			log.FromContext(ctx).Error(err, "Could not have all profiles looked at again")
-		}
-	}
-	watcher := &meshWatcher{
-		mapper:     mgr.GetRESTMapper(),
-		kinds:      &r.mesh,
-		controller: c,
-		source: func(obj client.Object) source.Source {
-			return source.Kind(mgr.GetCache(), obj, handler.EnqueueRequestsFromMapFunc(byNamespace), ours())
+	kinds.Add(mesh.Watcher{
+		Controller: c,
+		Source: func(_ context.Context, obj client.Object) (source.Source, error) {
+			return source.Kind(mgr.GetCache(), obj, handler.EnqueueRequestsFromMapFunc(byNamespace), ours()), nil
 		},
-		enqueueAll: enqueueAll,
-	}
-	// Before the start, so that the first look at a profile knows already; then as long as something is missing.
-	if _, err := watcher.look(context.Background(), false); err != nil { //nolint:forbidigo // nothing to cancel yet
-		return nil, fmt.Errorf("look for the kinds of the mesh: %w", err)
-	}
-	return enqueueAll, mgr.Add(watcher)
-}
-
-// enqueue sends every profile to the queue.
-func enqueue(ctx context.Context, reader client.Reader, all chan<- event.GenericEvent) error {
-	var profiles kubeflowv1.ProfileList
-	if err := reader.List(ctx, &profiles); err != nil {
-		return fmt.Errorf("list profiles: %w", err)
-	}
-	for i := range profiles.Items {
-		select {
-		case all <- event.GenericEvent{Object: &profiles.Items[i]}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+		Changed: all.Enqueue,
+	})
+	r.mesh = kinds
+	return all.Enqueue, nil
 }
 
 // byName and byNamespace find the profile by name rather than by owner reference: that may be what was tampered with.

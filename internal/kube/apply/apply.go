@@ -106,6 +106,20 @@ func (w *Writer) Plan(ctx context.Context, uid types.UID, objects, absent []rend
 	return ops, nil
 }
 
+// Ensure creates want, or brings what is there in line. It reads only where something is there already.
+func (w *Writer) Ensure(ctx context.Context, want render.Object) (*Change, error) {
+	return w.create(ctx, Op{Change: w.change(Create, want.Resource), want: want})
+}
+
+// Remove returns the writes that delete exactly these live objects.
+func (w *Writer) Remove(live []client.Object) []Op {
+	var ops []Op
+	for _, obj := range live {
+		ops = append(ops, Op{Change: w.change(Delete, obj), live: obj})
+	}
+	return ops
+}
+
 func (w *Writer) plan(ctx context.Context, want render.Object) (*Op, error) {
 	live, err := w.get(ctx, w.cached, want.Resource)
 	if err != nil {

@@ -25,6 +25,10 @@ const (
 	EventPluginApplied   = "PluginApplied"
 	EventPluginRevoked   = "PluginRevoked"
 	EventPluginFailed    = "PluginFailed"
+
+	EventContributorsChanged = "ContributorsChanged"
+	EventContributorPolicies = "ContributorPolicies"
+	EventContributorRefused  = "ContributorRefused"
 )
 
 // Event is something that happened to a Profile.
@@ -55,18 +59,18 @@ func Events(profile string, occasion Occasion, changes []apply.Change) []Event {
 	if occasion == New && made {
 		return []Event{{
 			Type: corev1.EventTypeNormal, Reason: EventCreated,
-			Note: fmt.Sprintf("made namespace %s ready: %s", profile, list(changes)),
+			Note: fmt.Sprintf("made namespace %s ready: %s", profile, List(changes)),
 		}}
 	}
 	var told []Event
 	for _, change := range changes {
 		event := Event{
-			Type: corev1.EventTypeNormal, Reason: EventUpdated, Note: "brought in line with the spec: " + list([]apply.Change{change}),
+			Type: corev1.EventTypeNormal, Reason: EventUpdated, Note: "brought in line with the spec: " + List([]apply.Change{change}),
 			Related: &corev1.ObjectReference{Kind: change.Kind, Namespace: change.Namespace, Name: change.Name},
 		}
 		if occasion == Drift {
 			event.Type, event.Reason = corev1.EventTypeWarning, EventRepaired
-			event.Note = "restored what had been changed or deleted: " + list([]apply.Change{change})
+			event.Note = "restored what had been changed or deleted: " + List([]apply.Change{change})
 		}
 		told = append(told, event)
 	}
@@ -83,8 +87,8 @@ func Note(text string) string {
 	return strings.ToValidUTF8(text[:limit], "") + "..."
 }
 
-// list names the changed objects; an Event's note has at most 1,024 bytes.
-func list(changes []apply.Change) string {
+// List names the changed objects; an Event's note has at most 1,024 bytes.
+func List(changes []apply.Change) string {
 	const limit = 800
 	var names []string
 	length := 0

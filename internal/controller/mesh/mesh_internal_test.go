@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package profile
+package mesh
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 	"berth.dev/berth/internal/render"
 )
 
-// meshCluster answers what a meshWatcher asks.
+// meshCluster answers what Kinds ask.
 type meshCluster struct {
 	meta.RESTMapper
 	controller.TypedController[reconcile.Request]
@@ -41,15 +41,16 @@ func (c *meshCluster) Watch(source.Source) error {
 }
 
 // Each kind is watched once, however often the cluster is asked and whatever else fails, and each news is told once.
-func TestMeshWatcher_look(t *testing.T) {
+func TestKinds_look(t *testing.T) {
 	unknown := &meta.NoKindMatchError{}
 	down := errors.New("the server is down")
 	c := &meshCluster{}
-	w := &meshWatcher{
-		mapper: c, kinds: &meshKinds{}, controller: c,
-		source:     func(client.Object) source.Source { return nil },
-		enqueueAll: func(context.Context) { c.told++ },
-	}
+	k := New(c)
+	k.Add(Watcher{
+		Controller: c,
+		Source:     func(context.Context, client.Object) (source.Source, error) { return source.Func(nil), nil },
+		Changed:    func(context.Context) { c.told++ },
+	})
 	steps := []struct {
 		name        string
 		answers     map[string]error
@@ -69,9 +70,9 @@ func TestMeshWatcher_look(t *testing.T) {
 	}
 	for _, step := range steps {
 		c.answers = step.answers
-		missing, err := w.look(t.Context(), true)
-		if missing != step.wantMissing || !errors.Is(err, step.wantErr) || w.kinds.served() != step.want {
-			t.Errorf("%s: missing %t, error %v, served %+v", step.name, missing, err, w.kinds.served())
+		missing, err := k.look(t.Context(), true)
+		if missing != step.wantMissing || !errors.Is(err, step.wantErr) || k.Served() != step.want {
+			t.Errorf("%s: missing %t, error %v, served %+v", step.name, missing, err, k.Served())
 		}
 		if !slices.Equal(c.watched, step.wantWatched) || c.told != step.wantTold {
 			t.Errorf("%s: watched %q and told %d times; want %q, %d", step.name, c.watched, c.told, step.wantWatched, step.wantTold)

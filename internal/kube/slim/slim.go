@@ -1,7 +1,9 @@
 // SPDX-FileCopyrightText: The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package controller
+// Package slim keeps caches of the cluster small. A profile is ten objects, so every kilobyte that an object has too
+// much is a hundred megabytes at ten thousand profiles.
+package slim
 
 import (
 	"maps"
@@ -11,42 +13,24 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/render"
 )
 
-// gcPercent trades a little processor time for memory: at rest there is little garbage, and much that stays.
-const gcPercent = 50
-
-// cacheOptions keep out of memory what nobody reads. A profile is ten objects, so every kilobyte that an object has too
-// much is a hundred megabytes at ten thousand profiles.
-func cacheOptions() cache.Options {
-	return cache.Options{
-		DefaultTransform: slim,
-		NewInformer:      newInformer,
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.ServiceAccount{}: {Field: fields.OneTermNotEqualSelector("metadata.name", "default")},
-			&corev1.ResourceQuota{}:  {Field: fields.OneTermEqualSelector("metadata.name", "kf-resource-quota")},
-		},
-	}
-}
-
-// newInformer leaves out the index by namespace, which costs more than the objects in it: nothing lists the cache by
+// NewInformer leaves out the index by namespace, which costs more than the objects in it: nothing lists the cache by
 // namespace. Whoever wants to gets an error that names the missing index.
-func newInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+func NewInformer(lw toolscache.ListerWatcher, example runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 	needed := maps.Clone(indexers)
 	delete(needed, toolscache.NamespaceIndex)
 	return toolscache.NewSharedIndexInformer(lw, example, resync, needed)
 }
 
-// slim takes out of an object what no controller reads, before it is cached, and has the objects share what is the
+// Transform takes out of an object what no controller reads, before it is cached, and has the objects share what is the
 // same in nearly all of them. What is read from the cache is a copy, so sharing is safe.
-func slim(in any) (any, error) {
+func Transform(in any) (any, error) {
 	obj, err := meta.Accessor(in)
 	if err != nil {
 		return in, nil //nolint:nilerr // what is no object, such as a tombstone, stays as it is
@@ -117,7 +101,7 @@ var texts = func() map[string]string {
 		rbacv1.UserKind, rbacv1.GroupKind, rbacv1.ServiceAccountKind,
 		kubeflowv1.ConditionReady, kubeflowv1.ConditionNamespaceReady, kubeflowv1.ConditionAccessReady,
 		kubeflowv1.ConditionMeshReady, kubeflowv1.ConditionQuotaReady, kubeflowv1.ConditionPluginsReady,
-		"the namespace is in place", "authorization policies are in place", "the quota is in place",
+		"the namespace is in place", "authorization policies are in place", render.UnenforcedMessage, "the quota is in place",
 		"service accounts and role bindings are in place", kubeflowv1.ReasonNoQuota, "the profile asks for no quota",
 	} {
 		list[text] = text

@@ -1,0 +1,234 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kfam is the access-management API: Kubeflow's dashboard and scripts create profiles and invite contributors
+// by it. It serves the wire format of Kubeflow's own (KFAM); who may do what is decided in package access.
+package kfam
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/access"
+	"berth.dev/berth/internal/identity"
+	"berth.dev/berth/internal/kube/apply"
+	"berth.dev/berth/internal/kube/slim"
+	"berth.dev/berth/internal/render"
+)
+
+// Options are what a Server needs.
+type Options struct {
+	// Client reads past any cache, and writes.
+	Client client.Client
+	// Cache watches the cluster. Whoever makes the Server starts it.
+	Cache cache.Cache
+	// Render is what the administrator decided for all profiles.
+	Render render.Config
+	// Authentication is how callers are told apart.
+	Authentication Authentication
+	// Admins may manage every profile.
+	Admins access.Admins
+	// WritesPerSecond is how many changes a second one caller may make; 0 for any number.
+	WritesPerSecond int
+	// Log takes what happened.
+	Log logr.Logger
+}
+
+// Server is the API.
+type Server struct {
+	Options
+
+	index        *index
+	contributors *contributors
+	limit        *limiter
+	metrics      *metrics
+	teller       *teller
+	synced       func() bool
+	stopping     atomic.Bool
+}
+
+// Scheme has all the kinds that the API knows.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, kubeflowv1.AddToScheme, securityv1beta1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("register kinds: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// Connect sets Client and Cache of options for the cluster.
+func Connect(config *rest.Config, options *Options) error {
+	scheme, err := Scheme()
+	if err != nil {
+		return err
+	}
+	if options.Client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("connect to the cluster: %w", err)
+	}
+	options.Cache, err = cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: slim.Transform, NewInformer: slim.NewInformer})
+	if err != nil {
+		return fmt.Errorf("connect to the cluster: %w", err)
+	}
+	return nil
+}
+
+// New returns a Server. Start makes it read the cluster, Handler serves it.
+func New(options Options) *Server {
+	x := newIndex()
+	return &Server{
+		Options: options,
+		index:   x,
+		contributors: &contributors{
+			client: options.Client, writer: apply.NewWriter(options.Client, options.Client), index: x, config: options.Render,
+		},
+		limit:   newLimiter(options.WritesPerSecond),
+		metrics: newMetrics(),
+		teller:  newTeller(options.Client, options.Log),
+		synced:  func() bool { return false },
+	}
+}
+
+// Start reads the cluster and keeps reading it until ctx ends. It returns when all that there is has been read, or ctx
+// ends before.
+func (s *Server) Start(ctx context.Context) error {
+	watched, err := s.index.watch(ctx, s.Cache)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Cache.Start(ctx) }()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for !watched() {
+		select {
+		case <-ticker.C:
+		case err := <-ended:
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+	s.synced = func() bool { return !s.stopping.Load() }
+	go s.metrics.beat(ctx)
+	return nil
+}
+
+// Listen is where and how Serve listens.
+type Listen struct {
+	// Address is host:port.
+	Address string
+	// CertFile and KeyFile hold the certificate and key of TLS, which are read again when they change; empty for none.
+	CertFile, KeyFile string
+	// Listening is called with the address when the server listens, for tests. It may be nil.
+	Listening func(net.Addr)
+}
+
+// stopWithin is how long requests that are being served have when the server stops.
+const stopWithin = 20 * time.Second
+
+// Serve starts s and serves it until ctx ends and all requests have been answered.
+func (s *Server) Serve(ctx context.Context, listen Listen) error {
+	var listening net.ListenConfig
+	listener, err := listening.Listen(ctx, "tcp", listen.Address)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	watchCtx, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching() // after the last request, which may wait for what it wrote
+	if listen.CertFile != "" {
+		watcher, err := certwatcher.New(listen.CertFile, listen.KeyFile)
+		if err != nil {
+			return errors.Join(fmt.Errorf("read the certificate: %w", err), listener.Close())
+		}
+		go func() {
+			if err := watcher.Start(watchCtx); err != nil {
+				s.Log.Error(err, "The certificate is not read again when it changes")
+			}
+		}()
+		listener = tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, NextProtos: []string{"h2", "http/1.1"}})
+	}
+	server := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          nil,
+	}
+	told := make(chan struct{})
+	go func() { defer close(told); s.teller.run(ctx) }()
+	go func() {
+		if err := s.Start(watchCtx); err != nil && ctx.Err() == nil {
+			s.Log.Error(err, "Could not read the cluster")
+		}
+	}()
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	if listen.Listening != nil {
+		listen.Listening(listener.Addr())
+	}
+	s.Log.Info("Serving the access-management API", "address", listener.Addr().String(), "trustHeader", s.Authentication.Trust)
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	s.stopping.Store(true)
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	err = server.Shutdown(stopCtx)
+	<-told
+	return err
+}
+
+// mayBind asks RBAC whether user may create RoleBindings in the namespace.
+func (s *Server) mayBind(ctx context.Context, user identity.User, namespace string) (bool, error) {
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: user.Name, Groups: append([]string{"system:authenticated"}, user.Groups...),
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: namespace, Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "rolebindings",
+		},
+	}}
+	if err := s.Client.Create(ctx, review); err != nil {
+		return false, fmt.Errorf("ask whether the caller may create RoleBindings in namespace %q: %w", namespace, err)
+	}
+	return review.Status.Allowed && !review.Status.Denied, nil
+}
+
+// told logs what was done and has an Event written.
+func (s *Server) told(r *request, p *kubeflowv1.Profile, c render.Contributor, changes []change) {
+	if len(changes) == 0 {
+		return
+	}
+	for _, change := range changes {
+		message := "Removed a contributor"
+		if change.added {
+			message = "Added a contributor"
+		}
+		r.log.Info(message, "profile", p.GetName(), "kind", c.Subject.Kind, "role", change.role)
+		r.log.V(1).Info(message, "profile", p.GetName(), "contributor", subjectName(c), "role", change.role, "by", r.caller.Name)
+	}
+	if p != nil {
+		s.teller.tell(p, c, changes, r.caller.Name)
+	}
+}

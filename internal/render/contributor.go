@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/identity"
+)
+
+// Contributor is somebody whom an owner invites.
+type Contributor struct {
+	// Subject is a user, a group or a service account.
+	Subject rbacv1.Subject
+	// Role is one of Roles.
+	Role string
+}
+
+// Roles are the roles of contributors, the most powerful first. Each is bound to the ClusterRole kubeflow-ROLE.
+var Roles = []string{"admin", "edit", "view"}
+
+const rolePrefix = "kubeflow-"
+
+// RoleOf is the role that a binding gives: one of Roles, or empty for a binding to anything else.
+func RoleOf(ref rbacv1.RoleRef) string {
+	role, found := strings.CutPrefix(ref.Name, rolePrefix)
+	if !found || ref.Kind != "ClusterRole" || !slices.Contains(Roles, role) {
+		return ""
+	}
+	return role
+}
+
+// ContributorBinding is the RoleBinding of c in p's namespace. The name is one of BindingNames.
+func ContributorBinding(p *kubeflowv1.Profile, c Contributor, name string) Object {
+	meta := objectMeta(p, name)
+	meta.Annotations = map[string]string{kubeflowv1.UserAnnotation: c.Subject.Name, kubeflowv1.RoleAnnotation: c.Role}
+	return Object{
+		Resource: &rbacv1.RoleBinding{
+			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"},
+			ObjectMeta: meta,
+			RoleRef:    clusterRole(rolePrefix + c.Role),
+			Subjects:   []rbacv1.Subject{ownerSubject(c.Subject)},
+		},
+		Purpose: "gives a contributor the role " + rolePrefix + c.Role,
+		Exact:   []string{"subjects", "roleRef"},
+	}
+}
+
+// IsContributorBinding says whether clients list binding as a contributor's: by its two annotations, whoever made it.
+func IsContributorBinding(binding *rbacv1.RoleBinding) bool {
+	_, user := binding.Annotations[kubeflowv1.UserAnnotation]
+	_, role := binding.Annotations[kubeflowv1.RoleAnnotation]
+	return user && role && binding.Name != OwnerBindingName
+}
+
+// outsideNames is what the access-management API of Kubeflow takes out of names.
+var outsideNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)
+
+// BindingNames are the names that the RoleBinding and the policy of c may have, the first that is free: the one that
+// Kubeflow's access-management API gives them, which different people may share, and one that nobody else's can have.
+// The names of people too long for the first have the second only.
+func BindingNames(c Contributor) []string {
+	suffix := shortHash(identity.Key(c.Subject) + "\x00" + c.Role)
+	plain := bindingName(c.Subject.Kind, c.Subject.Name, c.Role)
+	if len(plain)+len(suffix)+1 <= validation.DNS1123SubdomainMaxLength {
+		return []string{plain, plain + "-" + suffix}
+	}
+	// The name gives way, never the role.
+	room := validation.DNS1123SubdomainMaxLength - len(bindingName(c.Subject.Kind, "", c.Role)) - len(suffix) - len("--")
+	name := outsideNames.ReplaceAllString(c.Subject.Name, "-")
+	return []string{bindingName(c.Subject.Kind, name[:min(len(name), room)]+"-"+suffix, c.Role)}
+}
+
+func bindingName(kind, name, role string) string {
+	name = outsideNames.ReplaceAllString(name, "-")
+	joined := strings.ToLower(strings.Join([]string{kind, name, "ClusterRole", role}, "-"))
+	return outsideNames.ReplaceAllString(joined, "-")
+}
+
+// shortHash is short enough for a name and long enough that two names in one namespace do not share it by chance.
+func shortHash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:4])
+}
