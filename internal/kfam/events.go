@@ -167,7 +167,7 @@ func join(notes []string) (note string, count int) {
 
 func (t *teller) event(profile string, uid types.UID, note string) *eventsv1.Event {
 	return &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: profile + ".", Namespace: metav1.NamespaceDefault},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: profile + "-", Namespace: metav1.NamespaceDefault},
 		EventTime:  metav1.NowMicro(),
 		Type:       corev1.EventTypeNormal, Reason: status.EventContributorsChanged, Action: "ManageContributors", Note: note,
 		ReportingController: "berth-kfam", ReportingInstance: t.instance,

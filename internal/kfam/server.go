@@ -70,9 +70,13 @@ func (s *Server) routes() []route {
 // Handler serves the whole API.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
+	paths := map[string]bool{}
 	for _, rt := range s.routes() {
 		mux.Handle(rt.method+" "+rt.path, s.serve(rt))
-		mux.HandleFunc(rt.path, methodNotAllowed)
+		paths[rt.path] = true
+	}
+	for path := range paths {
+		mux.HandleFunc(path, methodNotAllowed) // for all other methods
 	}
 	mux.Handle("GET /metrics", s.metrics.handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
