@@ -95,9 +95,9 @@ uninstall: kubectl ## Remove the CRDs and so every profile with its namespace (F
 
 # A binding's role can't be changed, and Kubeflow's own binding of this name is to cluster-admin.
 .PHONY: deploy
-deploy: kubectl bin/kustomize ## Install CRDs and controller (OVERLAY=standalone|kubeflow|kubeflow-pss, IMG=...)
-	@role=$$(kubectl get clusterrolebinding profiles-cluster-rolebinding --ignore-not-found -o jsonpath='{.roleRef.name}'); \
-	case "$$role" in ''|profiles-controller-role) ;; *) kubectl delete clusterrolebinding profiles-cluster-rolebinding;; esac
+deploy: kubectl bin/kustomize ## Install CRDs and controller (OVERLAY=standalone|kubeflow|kubeflow-pss|kfam, IMG=...)
+	@[ "$(OVERLAY)" = kfam ] || { role=$$(kubectl get clusterrolebinding profiles-cluster-rolebinding --ignore-not-found -o jsonpath='{.roleRef.name}'); \
+	case "$$role" in ''|profiles-controller-role) ;; *) kubectl delete clusterrolebinding profiles-cluster-rolebinding;; esac; }
 	bin/kustomize build deploy/kustomize/overlays/$(OVERLAY) | sed 's|image: ghcr.io/berth-dev/berth:latest|image: $(IMG)|' | \
 		kubectl apply --server-side --force-conflicts -f -
 

@@ -6,6 +6,7 @@ package deploy
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestOverlays_areAcceptedByTheServer(t *testing.T) {
 	if err := c.Create(t.Context(), kubeflow); err != nil {
 		t.Fatal(err)
 	}
-	for _, overlay := range overlays {
+	for _, overlay := range append(slices.Clone(overlays), kfamOverlay) {
 		t.Run(overlay, func(t *testing.T) { install(t, c, build(t, overlay)) })
 	}
 }
