@@ -43,7 +43,7 @@ type bench struct {
 	floorRate float64
 
 	machine machine
-	report  report
+	report  *report
 }
 
 func newBench(ctx context.Context, o options, plane *devcluster.Process) (*bench, error) {

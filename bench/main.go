@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures the Profile controller on a real control plane, next to what the same API server on the same
-// machine can do at all: 16 workers that plainly create the same objects. What counts is the ratio of the two in one
+// Command bench measures the Profile controller and the access-management API on a real control plane, next to what the same API server on the same
+// machine can do at all: workers that plainly write the same objects. What counts is the ratio of the two in one
 // run; the rest says where the time and the memory went. Run it by make bench, on a machine that does nothing else.
 package main
 
@@ -28,6 +28,7 @@ type options struct {
 	burst    int
 	profiles int
 	most     int
+	only     string
 	check    bool
 	json     string
 
@@ -53,35 +54,55 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	ctrl.SetLogger(zap.New(zap.WriteTo(io.Discard))) // it complains where there is none
-	plane, err := devcluster.Start(ctx, devcluster.Options{Binary: o.devcluster})
-	if err != nil {
-		return err
+	var m machine
+	var r report
+	for _, part := range parts {
+		if err == nil && (o.only == "" || o.only == part.name) {
+			m, err = measurePart(ctx, o, &r, part.measure)
+		}
 	}
-	defer func() { err = errors.Join(err, plane.Close()) }()
-	b, err := newBench(ctx, o, plane)
-	if err != nil {
-		return err
-	}
-	defer b.close()
-	b.machine.print(os.Stdout)
-	err = b.measure(ctx)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx) // whatever failed, failed because of it
 	}
 	// What was measured until something went wrong is worth seeing all the same.
-	b.report.print(os.Stdout)
+	m.print(os.Stdout)
+	r.print(os.Stdout)
 	if err != nil {
 		return err
 	}
 	if o.json != "" {
-		if err := writeJSON(o.json, b); err != nil {
+		if err := writeJSON(o.json, m, r); err != nil {
 			return err
 		}
 	}
-	if missed := b.report.missed(); o.check && missed > 0 {
+	if missed := r.missed(); o.check && missed > 0 {
 		return fmt.Errorf("%d goals were missed", missed)
 	}
 	return nil
+}
+
+// parts are what is measured, each on a cluster of its own.
+var parts = []struct {
+	name    string
+	measure func(*bench, context.Context) error
+}{
+	{"profiles", (*bench).measure},
+	{"kfam", (*bench).measureKFAM},
+}
+
+func measurePart(ctx context.Context, o options, r *report, measure func(*bench, context.Context) error) (m machine, err error) {
+	plane, err := devcluster.Start(ctx, devcluster.Options{Binary: o.devcluster})
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, plane.Close()) }()
+	b, err := newBench(ctx, o, plane)
+	if err != nil {
+		return m, err
+	}
+	defer b.close()
+	b.report = r
+	return b.machine, measure(b, ctx)
 }
 
 func parse() (options, error) {
@@ -89,6 +110,7 @@ func parse() (options, error) {
 	flag.IntVar(&o.burst, "burst", 300, "how many profiles the first burst has")
 	flag.IntVar(&o.profiles, "profiles", 2000, "how many profiles the second burst has, and what follows it is measured with")
 	flag.IntVar(&o.most, "n", 0, "measure with so many profiles as well, at the end")
+	flag.StringVar(&o.only, "only", "", "measure one part only: profiles or kfam")
 	flag.BoolVar(&o.check, "check", false, "fail if a goal is missed")
 	flag.StringVar(&o.json, "json", "", "write the results to this `file` too")
 	flag.StringVar(&o.berth, "berth", "bin/berth", "the `program` to measure")
@@ -97,6 +119,9 @@ func parse() (options, error) {
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	if o.only != "" && o.only != "profiles" && o.only != "kfam" {
+		return o, fmt.Errorf("-only %q: use profiles or kfam", o.only)
 	}
 	if o.burst < 1 || o.profiles < 1 {
 		return o, fmt.Errorf("-burst and -profiles must be 1 at least")
@@ -113,8 +138,8 @@ func parse() (options, error) {
 }
 
 // writeJSON writes machine and results for programs.
-func writeJSON(path string, b *bench) error {
-	data, err := json.MarshalIndent(map[string]any{"machine": b.machine, "results": b.report.figures}, "", "  ")
+func writeJSON(path string, m machine, r report) error {
+	data, err := json.MarshalIndent(map[string]any{"machine": m, "results": r.figures}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the results: %w", err)
 	}

@@ -23,8 +23,13 @@ import (
 // workers is how many clients create at once, on either side of the comparison.
 const workers = 16
 
-// inParallel calls do for every item, a few at a time. After a failure no more are begun.
+// inParallel calls do for every item, workers at a time. After a failure no more are begun.
 func inParallel[T any](ctx context.Context, items []T, do func(context.Context, T) error) error {
+	return inParallelBy(ctx, workers, items, do)
+}
+
+// inParallelBy calls do for every item, so many at a time.
+func inParallelBy[T any](ctx context.Context, workers int, items []T, do func(context.Context, T) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var (

@@ -14,7 +14,7 @@ func TestArguments(t *testing.T) {
 		"as /manager":                  {[]string{"/manager", "-userid-header", "h"}, []string{"controller", "-userid-header", "h"}},
 		"as /manager without flags":    {[]string{"/manager"}, []string{"controller"}},
 		"as ./manager":                 {[]string{"./manager", "--leader-elect"}, []string{"controller", "--leader-elect"}},
-		"as /access-management":        {[]string{"/access-management", "-cluster-admin", "a"}, []string{"kfam", "-cluster-admin", "a"}},
+		"as /access-management":        {[]string{"/access-management", "-cluster-admin", "a"}, []string{"kfam", "-trust-header=always", "-cluster-admin", "a"}},
 		"in a directory of that name":  {[]string{"/manager/berth", "render"}, []string{"render"}},
 		"with a name that begins so":   {[]string{"/manager-1", "render"}, []string{"render"}},
 		"as berth with a word of that": {[]string{"berth", "manager"}, []string{"manager"}},

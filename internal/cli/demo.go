@@ -33,9 +33,9 @@ func demoCommand() *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Start a real control plane and the controller, and watch a tenant appear",
-		Long: "Start a real Kubernetes control plane on loopback and the controller, put examples/quickstart in, show what it\n" +
-			"became, and stay up until Ctrl-C. Nothing outside the directory of --dir and the system's temporary one is touched.",
+		Short: "Start a real control plane and Berth, and watch a tenant appear",
+		Long: "Start a real Kubernetes control plane on loopback and Berth, put examples/quickstart in, show what it became,\n" +
+			"invite somebody, and stay up until Ctrl-C. Nothing outside the directory of --dir and the system's temporary one is touched.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), o, cmd.OutOrStdout())
@@ -44,7 +44,7 @@ func demoCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.devcluster, "devcluster", "", "the devcluster binary (default: the one beside this program)")
 	cmd.Flags().StringVar(&o.dir, "dir", ".demo", "the directory for the kubeconfig and the logs")
 	cmd.Flags().BoolVar(&o.once, "once", false, "leave after the checks instead of staying up")
-	cmd.AddCommand(demoControllerCommand())
+	cmd.AddCommand(endingWithInput(controllerCommand()), endingWithInput(kfamCommand()))
 	return cmd
 }
 
@@ -76,12 +76,13 @@ type demo struct {
 
 	out  io.Writer
 	lock *os.File
-	// plane and controller are nil until they run.
-	plane      *devcluster.Process
-	controller *child
-	server     string
-	client     client.Client
-	tenants    []string // the profiles that were applied
+	// plane is nil until it runs; children are what else does.
+	plane    *devcluster.Process
+	children []*child
+	server   string
+	kfam     string // the URL of the access-management API
+	client   client.Client
+	tenants  []string // the profiles that were applied
 }
 
 // newDemo checks and prepares what can be before anything is started.
@@ -120,7 +121,7 @@ func (d *demo) file(name string) string { return filepath.Join(d.dir, name) }
 // run starts everything, puts the example in, and shows and checks what came of it.
 func (d *demo) run(ctx context.Context) error {
 	for _, stage := range []func(context.Context) error{
-		d.startPlane, d.startController, d.applyQuickstart, d.showTenants, d.checkAccess,
+		d.startPlane, d.startController, d.startKFAM, d.applyQuickstart, d.showTenants, d.invite, d.checkAccess,
 	} {
 		if err := stage(ctx); err != nil {
 			return err
@@ -148,24 +149,28 @@ func (d *demo) connect() error {
 
 // stay waits for Ctrl-C, or for something to end that should not.
 func (d *demo) stay(ctx context.Context) error {
+	ended := make(chan *child, len(d.children))
+	for _, c := range d.children {
+		go func() { <-c.done; ended <- c }()
+	}
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-d.controller.done:
-		return d.controller.failure()
+	case c := <-ended:
+		return c.failure()
 	case <-d.plane.Done():
 		return d.planeFailure(d.plane.Alive())
 	}
 }
 
-// close ends what runs, the controller first, so that it does not complain about a control plane that is gone.
+// close ends what runs, the control plane last, so that nobody complains that it is gone.
 func (d *demo) close() {
 	if !d.once {
 		fmt.Fprint(d.out, "\nStopping ... ")
 		defer fmt.Fprintln(d.out, "stopped.")
 	}
-	if d.controller != nil {
-		d.controller.stop()
+	for _, c := range d.children {
+		c.stop()
 	}
 	if d.plane != nil {
 		_ = d.plane.Close() // that it ended badly was told when it did

@@ -84,7 +84,8 @@ func (d *demo) lookAround() {
 		fmt.Fprintf(d.out, "\nkubectl is not on the PATH (https://kubernetes.io/docs/tasks/tools/). It, or any other tool that reads a kubeconfig,\n"+
 			"shows more, with %s.\n", pasteable(d.file("kubeconfig")))
 	}
-	fmt.Fprintf(d.out, "\nThe controller logs to %s. Ctrl-C ends everything.\n", pasteable(d.controller.log))
+	d.inviteYourself(name)
+	fmt.Fprintf(d.out, "\nThe logs are in %s. Ctrl-C ends everything.\n", pasteable(d.dir))
 }
 
 // writeCurlConfig lets curl in as the administrator.

@@ -31,17 +31,18 @@ const (
 	endPatience = 20 * time.Second
 )
 
-// child is the controller as a process of the demo's. It ends when its standard input does: a pipe, which the system
+// child is a part of Berth as a process of the demo's. It ends when its standard input does: a pipe, which the system
 // closes when the demo ends, however it ends. The control plane is another such process.
 type child struct {
+	name  string
 	log   string // the file with its standard error
 	stdin io.Closer
 	cmd   *exec.Cmd
 	done  chan struct{}
 }
 
-func startChild(log string, cmd *exec.Cmd) (*child, error) {
-	file, err := createLog("controller", log)
+func startChild(name, log string, cmd *exec.Cmd) (*child, error) {
+	file, err := createLog(name, log)
 	if err != nil {
 		return nil, err
 	}
@@ -51,12 +52,12 @@ func startChild(log string, cmd *exec.Cmd) (*child, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, fmt.Errorf("start the controller: %w", err)
+		return nil, fmt.Errorf("start the %s: %w", name, err)
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the controller: %w", err)
+		return nil, fmt.Errorf("start the %s: %w", name, err)
 	}
-	c := &child{log: log, stdin: stdin, cmd: cmd, done: make(chan struct{})}
+	c := &child{name: name, log: log, stdin: stdin, cmd: cmd, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
 		close(c.done)
@@ -75,7 +76,7 @@ func (c *child) stop() {
 	}
 }
 
-func (c *child) failure() error { return failure("controller", c.log, c.cmd.ProcessState) }
+func (c *child) failure() error { return failure(c.name, c.log, c.cmd.ProcessState) }
 
 func createLog(name, path string) (*os.File, error) {
 	_ = os.Remove(path) // one that a killed demo left behind may still be written to
@@ -126,10 +127,6 @@ func (d *demo) planeFailure(err error) error {
 // startController starts the controller as its users do, but for its end, and waits until it serves.
 func (d *demo) startController(ctx context.Context) error {
 	return d.step("Starting the controller", func() (string, error) {
-		executable, err := os.Executable()
-		if err != nil {
-			return "", fmt.Errorf("start the controller: %w", err)
-		}
 		metrics, err := freeAddress(ctx)
 		if err != nil {
 			return "", err
@@ -138,19 +135,42 @@ func (d *demo) startController(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		cmd := exec.Command(executable, "demo", "controller",
-			"-kubeconfig", d.file("kubeconfig"),
-			"-namespace-labels-path", d.file("namespace-labels.yaml"),
-			"-userid-header", "kubeflow-userid", "-userid-prefix", "",
-			"-metrics-bind-address", metrics,
-			"-health-probe-bind-address", probes,
-		)
-		if d.controller, err = startChild(d.file("controller.log"), cmd); err != nil {
+		return "up", d.startBerth(ctx, "controller", "controller.log", "http://"+probes+"/readyz", "controller",
+			"-namespace-labels-path", d.file("namespace-labels.yaml"), "-metrics-bind-address", metrics, "-health-probe-bind-address", probes)
+	})
+}
+
+// startKFAM starts the access-management API. On loopback there is no mesh to say who somebody is, so it believes the
+// header.
+func (d *demo) startKFAM(ctx context.Context) error {
+	return d.step("Starting the access-management API", func() (string, error) {
+		address, err := freeAddress(ctx)
+		if err != nil {
 			return "", err
 		}
-		return "up", d.await(ctx, "the controller to serve", func(ctx context.Context) (bool, string, error) {
-			return serves(ctx, "http://"+probes+"/readyz"), "it does not answer yet", nil
-		})
+		d.kfam = "http://" + address
+		return "up", d.startBerth(ctx, "access-management API", "kfam.log", d.kfam+"/readyz", "kfam",
+			"-bind-address", address, "-trust-header", "always")
+	})
+}
+
+// userHeader is the header that names the user in the demo.
+const userHeader = "kubeflow-userid"
+
+// startBerth starts a part of Berth, a subcommand with arguments, and waits until url answers.
+func (d *demo) startBerth(ctx context.Context, name, log, url, subcommand string, args ...string) error {
+	executable, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("start the %s: %w", name, err)
+	}
+	args = append([]string{"demo", subcommand, "-kubeconfig", d.file("kubeconfig"), "-userid-header", userHeader, "-userid-prefix", ""}, args...)
+	c, err := startChild(name, d.file(log), exec.Command(executable, args...))
+	if err != nil {
+		return err
+	}
+	d.children = append(d.children, c)
+	return d.await(ctx, "the "+name+" to serve", func(ctx context.Context) (bool, string, error) {
+		return serves(ctx, url), "it does not answer yet", nil
 	})
 }
 
@@ -158,20 +178,33 @@ func (d *demo) startController(ctx context.Context) error {
 func (d *demo) await(ctx context.Context, what string, check func(context.Context) (done bool, state string, err error)) error {
 	var state string
 	err := wait.PollUntilContextTimeout(ctx, demoPoll, demoPatience, true, func(ctx context.Context) (done bool, err error) {
-		select {
-		case <-d.controller.done:
-			return false, d.controller.failure()
-		case <-d.plane.Done():
-			return false, d.planeFailure(d.plane.Alive())
-		default:
+		if err := d.alive(); err != nil {
+			return false, err
 		}
 		done, state, err = check(ctx)
 		return done, err
 	})
 	if wait.Interrupted(err) {
-		return fmt.Errorf("waited %s for %s: %s; the controller's log is %s", demoPatience, what, state, d.controller.log)
+		return fmt.Errorf("waited %s for %s: %s; the logs are in %s", demoPatience, what, state, d.dir)
 	}
 	return err
+}
+
+// alive says what has ended that should not have.
+func (d *demo) alive() error {
+	for _, c := range d.children {
+		select {
+		case <-c.done:
+			return c.failure()
+		default:
+		}
+	}
+	select {
+	case <-d.plane.Done():
+		return d.planeFailure(d.plane.Alive())
+	default:
+		return nil
+	}
 }
 
 // freeAddress is a loopback address that nobody listens on.
@@ -196,9 +229,8 @@ func serves(ctx context.Context, url string) bool {
 	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
-// demoControllerCommand is the command controller, ending with its standard input.
-func demoControllerCommand() *cobra.Command {
-	cmd := controllerCommand()
+// endingWithInput is cmd, ending with its standard input.
+func endingWithInput(cmd *cobra.Command) *cobra.Command {
 	cmd.Hidden = true
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -24,8 +24,12 @@ import (
 	"berth.dev/berth/internal/render"
 )
 
-// stranger is somebody whom no profile of the demo knows.
-const stranger = "mallory@example.com"
+const (
+	// guest is invited by the owner.
+	guest = "bob@example.com"
+	// stranger is somebody whom no profile of the demo knows.
+	stranger = "mallory@example.com"
+)
 
 // applyQuickstart applies the files of examples/quickstart, as kubectl apply --server-side does, and waits for each
 // profile to be ready.
@@ -106,7 +110,7 @@ func (d *demo) showTenants(ctx context.Context) error {
 	return nil
 }
 
-// checkAccess asks the API server what the owner and a stranger may do, and prints the answers.
+// checkAccess asks the API server what the owner, a contributor and a stranger may do, and prints the answers.
 func (d *demo) checkAccess(ctx context.Context) error {
 	var wrong []error
 	for _, name := range d.tenants {
@@ -120,6 +124,7 @@ func (d *demo) checkAccess(ctx context.Context) error {
 			want           bool
 		}{
 			{p.Spec.Owner.Name, "owner", true},
+			{guest, "contributor", true},
 			{stranger, "stranger", false},
 		} {
 			for _, what := range []authorizationv1.ResourceAttributes{

@@ -61,12 +61,17 @@ func TestDemo_once(t *testing.T) {
 	for question, want := range map[string]string{
 		"alice@example.com, create notebooks":   "yes",
 		"alice@example.com, create pods":        "yes",
+		"bob@example.com, create notebooks":     "yes",
+		"bob@example.com, create pods":          "yes",
 		"mallory@example.com, create notebooks": "no",
 		"mallory@example.com, create pods":      "no",
 	} {
 		if got := answers[question]; got != want {
 			t.Errorf("%s: the answer is %q, want %q", question, got, want)
 		}
+	}
+	if !strings.Contains(string(out), "User   bob@example.com     edit") {
+		t.Error("the one who was invited is not listed")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "kubeconfig")); !os.IsNotExist(err) {
 		t.Errorf("the kubeconfig of a cluster that is gone is still there (error %v)", err)
@@ -87,7 +92,7 @@ func TestDemo_endsOnCtrlC(t *testing.T) {
 func TestDemo_leavesNothingRunningWhenKilled(t *testing.T) {
 	dir := t.TempDir()
 	d := startDemo(t, dir)
-	if len(d.family) < 5 { // controller, devcluster and its three parts
+	if len(d.family) < 6 { // controller, access-management API, devcluster and its three parts
 		t.Fatalf("the demo runs only these processes: %q", d.family)
 	}
 	if err := d.Process.Kill(); err != nil {

@@ -46,7 +46,7 @@ type news struct {
 
 const (
 	// eventsPerSecond bounds how much of the API server's time goes into Events.
-	eventsPerSecond, eventsBurst = 5, 10
+	eventsPerSecond, eventsBurst = 10, 20
 	// maxNews is how many changes of one profile are kept while the API server can't be told. There are more in the log.
 	maxNews = 1000
 	// tellWithin is how long Events are still written when the server stops.

@@ -155,7 +155,7 @@ func inviteesPlace(p *kubeflowv1.Profile, config Config) Object {
 	return object
 }
 
-const inviteesPurpose = "holds the people whom the owner invites; lets nobody in by itself"
+const inviteesPurpose = "is for all whom the owner invites, where they have no policies of their own"
 
 // roleForMesh is the role that decides which requests the subjects of binding may send. Bindings made by hand may be to
 // other roles than ours; then the annotation tells, and failing that it is the least.
