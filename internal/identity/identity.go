@@ -49,7 +49,7 @@ const serviceAccountPrefix = "system:serviceaccount:"
 // user called system:serviceaccount:NAMESPACE:NAME.
 func ServiceAccount(subject rbacv1.Subject) (namespace, name string, ok bool) {
 	namespace, name = subject.Namespace, subject.Name
-	if rest, prefixed := strings.CutPrefix(subject.Name, serviceAccountPrefix); prefixed && subject.Kind != rbacv1.GroupKind {
+	if rest, prefixed := strings.CutPrefix(subject.Name, serviceAccountPrefix); prefixed && (subject.Kind == rbacv1.UserKind || subject.Kind == rbacv1.ServiceAccountKind) {
 		if namespace, name, ok = strings.Cut(rest, ":"); !ok {
 			return "", "", false
 		}

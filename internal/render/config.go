@@ -136,6 +136,8 @@ type Object struct {
 	Exact []string
 	// AbsentLabels and AbsentAnnotations are keys that must not be there.
 	AbsentLabels, AbsentAnnotations []string
+	// Foreign says of one that is there already that it is somebody else's and stays as it is; nil for never.
+	Foreign func(live metav1.Object) bool
 }
 
 // Problem is why something could not be rendered, in the words of a condition.

@@ -58,9 +58,13 @@ func ContributorBinding(p *kubeflowv1.Profile, c Contributor, name string) Objec
 
 // IsContributorBinding says whether clients list binding as a contributor's: by its two annotations, whoever made it.
 func IsContributorBinding(binding *rbacv1.RoleBinding) bool {
-	_, user := binding.Annotations[kubeflowv1.UserAnnotation]
-	_, role := binding.Annotations[kubeflowv1.RoleAnnotation]
-	return user && role && binding.Name != OwnerBindingName
+	return annotated(binding) && binding.Name != OwnerBindingName
+}
+
+func annotated(obj metav1.Object) bool {
+	_, user := obj.GetAnnotations()[kubeflowv1.UserAnnotation]
+	_, role := obj.GetAnnotations()[kubeflowv1.RoleAnnotation]
+	return user && role
 }
 
 // outsideNames is what the access-management API of Kubeflow takes out of names.

@@ -6,12 +6,14 @@ package render
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	istiosecurity "istio.io/api/security/v1beta1"
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
@@ -34,11 +36,13 @@ var readMethods = []string{"GET", "HEAD", "OPTIONS"}
 
 // Admission is how the contributors of a profile get in through the mesh.
 type Admission struct {
-	// Objects are to be there, in this order, before anything is removed.
+	// Objects are to be there. The last is the policy for all.
 	Objects []Object
-	// Stale are policies that are to go.
+	// Replaced are policies that are to go once all Objects are there, which let the same people in.
+	Replaced []*securityv1beta1.AuthorizationPolicy
+	// Stale are policies of ours that are to go, as they let in whom no binding names any more.
 	Stale []*securityv1beta1.AuthorizationPolicy
-	// Refused are the bindings of which nobody can be let in.
+	// Refused are the names of the bindings of which nobody can be let in.
 	Refused []string
 }
 
@@ -52,46 +56,55 @@ func Contributors(p *kubeflowv1.Profile, config Config, adopted bool,
 	for _, policy := range policies {
 		live[policy.Name] = policy
 	}
-	invitees := InviteesPolicy(p, config, bindings)
+	aggregated := config.ContributorPolicies == PolicyAggregated
 	paired := map[string]bool{}
-	for _, binding := range bindings {
+	for _, binding := range byName(bindings) {
 		if !IsContributorBinding(binding) || binding.DeletionTimestamp != nil {
 			continue
 		}
 		object, possible := ContributorPolicy(p, config, binding)
-		switch {
-		case !possible:
+		if !possible {
 			admission.Refused = append(admission.Refused, binding.Name)
 			continue
-		case paired[object.GetName()]:
+		}
+		there := live[object.GetName()]
+		if !aggregated && there != nil && object.Foreign(there) {
+			admission.Refused = append(admission.Refused, binding.Name)
 			continue
 		}
 		paired[object.GetName()] = true
-		if config.ContributorPolicies == PolicyAggregated {
+		if aggregated {
 			continue
 		}
-		if isForeign(live[object.GetName()], adopted) {
+		if isForeign(there, adopted) {
 			object.SetLabels(nil)
 			object.SetOwnerReferences(nil)
 		}
 		admission.Objects = append(admission.Objects, object)
 	}
+	admission.Objects = append(admission.Objects, InviteesPolicy(p, config, bindings))
 	for _, policy := range policies {
-		ours := policy.Labels[kubeflowv1.ManagedByLabel] == kubeflowv1.ManagedByValue
-		aggregated := config.ContributorPolicies == PolicyAggregated && paired[policy.Name] && !isForeign(policy, adopted)
-		if IsContributorPolicy(policy) && (aggregated || ours && !paired[policy.Name]) {
+		switch {
+		case !IsContributorPolicy(policy):
+		case paired[policy.Name]:
+			if aggregated && !isForeign(policy, adopted) {
+				admission.Replaced = append(admission.Replaced, policy)
+			}
+		case policy.Labels[kubeflowv1.ManagedByLabel] == kubeflowv1.ManagedByValue:
 			admission.Stale = append(admission.Stale, policy)
 		}
 	}
-	admission.Objects = append(admission.Objects, invitees)
 	return admission
+}
+
+// byName sorts bindings, which a cache hands out in any order: the same bindings make the same policies and Events.
+func byName(bindings []*rbacv1.RoleBinding) []*rbacv1.RoleBinding {
+	return slices.SortedFunc(slices.Values(bindings), func(a, b *rbacv1.RoleBinding) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // IsContributorPolicy says whether policy lets contributors in, by its two annotations, whoever made it.
 func IsContributorPolicy(policy *securityv1beta1.AuthorizationPolicy) bool {
-	_, user := policy.Annotations[kubeflowv1.UserAnnotation]
-	_, role := policy.Annotations[kubeflowv1.RoleAnnotation]
-	return user && role && !slices.Contains(Names, policy.Name)
+	return annotated(policy) && !slices.Contains(Names, policy.Name)
 }
 
 // isForeign says whether policy is to stay somebody else's although its contents are ours: where another program keeps
@@ -115,13 +128,25 @@ func ContributorPolicy(p *kubeflowv1.Profile, config Config, binding *rbacv1.Rol
 		kubeflowv1.UserAnnotation: binding.Annotations[kubeflowv1.UserAnnotation],
 		kubeflowv1.RoleAnnotation: binding.Annotations[kubeflowv1.RoleAnnotation],
 	}
-	return policy(p, config, ContributorPolicyName(binding.Name), "lets a contributor in through the mesh", annotations, rules), true
+	object := policy(p, config, ContributorPolicyName(binding.Name), "lets a contributor in through the mesh", annotations, rules)
+	object.Foreign = func(live metav1.Object) bool {
+		// Whoever may make a RoleBinding must not rewrite any policy by choosing its name.
+		return !annotated(live) && live.GetLabels()[kubeflowv1.ManagedByLabel] != kubeflowv1.ManagedByValue && !ownedBy(live, p)
+	}
+	return object, true
 }
 
+func ownedBy(obj metav1.Object, p *kubeflowv1.Profile) bool {
+	return slices.ContainsFunc(obj.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return p.UID != "" && ref.UID == p.UID })
+}
+
+// derivedName is what ContributorPolicyName makes of names that it can't take over.
+var derivedName = regexp.MustCompile(`^contributor-.*-[0-9a-f]{8}$`)
+
 // ContributorPolicyName is the name of the policy of the binding called name: the same, where no policy of the profile
-// itself is called so and the kind allows it, which is stricter.
+// itself or of another binding is called so and the kind allows it, which is stricter.
 func ContributorPolicyName(name string) string {
-	if len(validation.IsDNS1123Subdomain(name)) == 0 && !slices.Contains(Names, name) {
+	if len(validation.IsDNS1123Subdomain(name)) == 0 && !slices.Contains(Names, name) && !derivedName.MatchString(name) {
 		return name
 	}
 	const longest = 200
@@ -136,7 +161,7 @@ func InviteesPolicy(p *kubeflowv1.Profile, config Config, bindings []*rbacv1.Rol
 	if config.ContributorPolicies == PolicyAggregated {
 		byRole := map[string][]rbacv1.Subject{}
 		for _, binding := range bindings {
-			if IsContributorBinding(binding) {
+			if IsContributorBinding(binding) && binding.DeletionTimestamp == nil {
 				role := roleForMesh(binding)
 				byRole[role] = append(byRole[role], binding.Subjects...)
 			}

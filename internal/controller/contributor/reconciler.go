@@ -45,6 +45,8 @@ type Reconciler struct {
 	writer  *apply.Writer
 	mesh    *mesh.Kinds
 	indexed bool // the cache finds the policies of contributors
+	// refusals are those that were told.
+	refusals refusals
 }
 
 // New returns a Reconciler. Register makes it run.
@@ -68,34 +70,71 @@ func (r *Reconciler) Reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl
 }
 
 func (r *Reconciler) reconcile(ctx context.Context, p *kubeflowv1.Profile) error {
-	if !p.DeletionTimestamp.IsZero() || !r.mesh.Served().AuthorizationPolicy {
+	if !p.DeletionTimestamp.IsZero() {
+		r.refusals.changed(p.UID, nil)
+		return nil
+	}
+	if !r.mesh.Served().AuthorizationPolicy {
 		return nil
 	}
 	// First what the cache has, which costs nothing and is nearly always enough. What it says has to be written is
 	// decided again on what there is: RoleBinding and policy come by watches of their own, one after the other, and
 	// the access-management API may be about to write the second.
-	for _, from := range []client.Reader{r.Client, r.Direct} {
-		in, err := r.gather(ctx, from, p)
-		if err != nil {
-			return fmt.Errorf("gather the contributors of profile %q: %w", p.Name, err)
-		}
-		if !in.held {
-			return nil
-		}
-		admission := render.Contributors(p, r.Config, in.adopted, in.bindings, in.policies)
-		ops, err := r.plan(ctx, p, in, admission)
-		if err != nil {
-			return fmt.Errorf("compare the contributors of profile %q with the cluster: %w", p.Name, err)
-		}
-		if from == r.Client {
-			if len(ops) == 0 {
-				return nil
-			}
-			continue
-		}
-		return r.do(ctx, p, admission, ops)
+	t, err := r.look(ctx, view{r.Client, client.MatchingFields{contributorIndex: indexed}}, p)
+	if err != nil {
+		return err
 	}
-	return nil
+	if !t.isEmpty() {
+		if going, err := r.going(ctx, p); err != nil || going {
+			return err
+		}
+		if t, err = r.look(ctx, view{Reader: r.Direct}, p); err != nil {
+			return err
+		}
+	}
+	changes, err := r.do(ctx, t)
+	r.tell(p, t, changes)
+	return err
+}
+
+// going says, past the cache, whether p is being deleted or gone: what is written for it then, nobody may clear away.
+func (r *Reconciler) going(ctx context.Context, p *kubeflowv1.Profile) (bool, error) {
+	now := &kubeflowv1.Profile{}
+	if err := r.Direct.Get(ctx, client.ObjectKeyFromObject(p), now); err != nil {
+		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	}
+	return now.UID != p.UID || !now.DeletionTimestamp.IsZero(), nil
+}
+
+// view is a way to read a namespace.
+type view struct {
+	client.Reader
+
+	only client.ListOption // what concerns contributors, where that can be asked for
+}
+
+func (v view) options(namespace string) []client.ListOption {
+	if v.only == nil {
+		return []client.ListOption{client.InNamespace(namespace)}
+	}
+	return []client.ListOption{client.InNamespace(namespace), v.only}
+}
+
+// look decides what has to be written for p.
+func (r *Reconciler) look(ctx context.Context, from view, p *kubeflowv1.Profile) (todo, error) {
+	in, err := r.gather(ctx, from, p)
+	if err != nil {
+		return todo{}, fmt.Errorf("gather the contributors of profile %q: %w", p.Name, err)
+	}
+	if !in.held {
+		return todo{}, nil
+	}
+	admission := render.Contributors(p, r.Config, in.adopted, in.bindings, in.policies)
+	t, err := r.plan(ctx, p, in, admission)
+	if err != nil {
+		return todo{}, fmt.Errorf("compare the contributors of profile %q with the cluster: %w", p.Name, err)
+	}
+	return t, nil
 }
 
 // input is what there is in the namespace of a profile.
@@ -103,33 +142,27 @@ type input struct {
 	// held says that the namespace is the profile's, adopted that it outlives it.
 	held, adopted bool
 	bindings      []*rbacv1.RoleBinding
-	policies      []*securityv1beta1.AuthorizationPolicy
-	invitees      bool // the policy for all contributors exists
+	// policies are those of contributors, and others in the places of such.
+	policies []*securityv1beta1.AuthorizationPolicy
+	invitees bool // the policy for all contributors exists
 }
 
-// gather reads past the cache if from does.
-func (r *Reconciler) gather(ctx context.Context, from client.Reader, p *kubeflowv1.Profile) (in input, err error) {
+func (r *Reconciler) gather(ctx context.Context, from view, p *kubeflowv1.Profile) (in input, err error) {
 	ns := &corev1.Namespace{}
-	if err := r.Client.Get(ctx, client.ObjectKey{Name: p.Name}, ns); err != nil {
+	if err := from.Get(ctx, client.ObjectKey{Name: p.Name}, ns); err != nil {
 		return in, client.IgnoreNotFound(err)
 	}
 	if in.held = render.Holds(p, ns) && ns.DeletionTimestamp.IsZero(); !in.held {
 		return in, nil
 	}
 	in.adopted = render.Adopted(p, ns)
-	options := []client.ListOption{client.InNamespace(p.Name)}
-	if from == r.Client {
-		options = append(options, client.MatchingFields{contributorIndex: indexed})
-	}
 	var bindings rbacv1.RoleBindingList
 	var policies securityv1beta1.AuthorizationPolicyList
-	if err := errors.Join(from.List(ctx, &bindings, options...), from.List(ctx, &policies, options...)); err != nil {
+	if err := errors.Join(
+		from.List(ctx, &bindings, from.options(p.Name)...),
+		from.List(ctx, &policies, from.options(p.Name)...),
+	); err != nil {
 		return in, err
-	}
-	for i := range bindings.Items {
-		if binding := &bindings.Items[i]; render.IsContributorBinding(binding) {
-			in.bindings = append(in.bindings, binding)
-		}
 	}
 	for _, policy := range policies.Items {
 		in.invitees = in.invitees || policy.Name == render.InviteesPolicyName
@@ -137,41 +170,97 @@ func (r *Reconciler) gather(ctx context.Context, from client.Reader, p *kubeflow
 			in.policies = append(in.policies, policy)
 		}
 	}
+	for i := range bindings.Items {
+		binding := &bindings.Items[i]
+		if !render.IsContributorBinding(binding) {
+			continue
+		}
+		in.bindings = append(in.bindings, binding)
+		other := &securityv1beta1.AuthorizationPolicy{}
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: p.Name, Name: render.ContributorPolicyName(binding.Name)}, other)
+		if client.IgnoreNotFound(err) != nil {
+			return in, err
+		}
+		if err == nil && !render.IsContributorPolicy(other) {
+			in.policies = append(in.policies, other)
+		}
+	}
 	return in, nil
 }
 
-// plan compares admission with the cluster.
-func (r *Reconciler) plan(ctx context.Context, p *kubeflowv1.Profile, in input, admission render.Admission) ([]apply.Op, error) {
-	objects := admission.Objects
-	if !in.invitees && r.Config.ContributorPolicies != render.PolicyAggregated {
-		objects = objects[:len(objects)-1] // the profile controller makes it; it would be empty
-	}
-	ops, err := r.writer.Plan(ctx, p.UID, objects, nil)
-	if err != nil {
-		return nil, err
-	}
-	var stale []client.Object
-	for _, policy := range admission.Stale {
-		stale = append(stale, policy)
-	}
-	return append(ops, r.writer.Remove(stale)...), nil
+// todo is what has to be written for a profile.
+type todo struct {
+	// admit lets people in.
+	admit []apply.Op
+	// replaced takes away what admit has made needless: not before all of it is there.
+	replaced []apply.Op
+	// stale takes away what nobody has a claim to any more.
+	stale []apply.Op
+	// refused are the RoleBindings that let nobody in.
+	refused []string
 }
 
-// do carries out ops. One that fails keeps those behind it back: nothing is removed before what replaces it is there.
-func (r *Reconciler) do(ctx context.Context, p *kubeflowv1.Profile, admission render.Admission, ops []apply.Op) error {
-	var changes []apply.Change
-	var err error
-	for _, op := range ops {
-		var change *apply.Change
-		if change, err = r.writer.Do(ctx, op); err != nil {
-			break
-		}
-		if change != nil {
-			changes = append(changes, *change)
+func (t todo) isEmpty() bool { return len(t.admit)+len(t.replaced)+len(t.stale) == 0 }
+
+// plan compares admission with the cluster.
+func (r *Reconciler) plan(ctx context.Context, p *kubeflowv1.Profile, in input, admission render.Admission) (t todo, err error) {
+	t.refused = admission.Refused
+	var emptied []render.Object
+	admitting := admission.Objects
+	if r.Config.ContributorPolicies != render.PolicyAggregated {
+		// The last is the policy for all, which lets nobody in any more. The profile controller makes it.
+		if last := len(admitting) - 1; in.invitees {
+			emptied, admitting = admitting[last:], admitting[:last]
+		} else {
+			admitting = admitting[:last]
 		}
 	}
-	for _, event := range told(admission, changes) {
-		r.Recorder.Eventf(p, event.Related, event.Type, event.Reason, "Admit", "%s", event.Note)
+	if t.admit, err = r.writer.Plan(ctx, p.UID, admitting, nil); err != nil {
+		return t, err
 	}
-	return err
+	if t.replaced, err = r.writer.Plan(ctx, p.UID, emptied, nil); err != nil {
+		return t, err
+	}
+	t.replaced = append(t.replaced, r.removals(admission.Replaced)...)
+	t.stale = r.removals(admission.Stale)
+	return t, nil
+}
+
+func (r *Reconciler) removals(policies []*securityv1beta1.AuthorizationPolicy) []apply.Op {
+	var objects []client.Object
+	for _, policy := range policies {
+		if policy.DeletionTimestamp.IsZero() {
+			objects = append(objects, policy)
+		}
+	}
+	return r.writer.Remove(objects)
+}
+
+// do carries out t. One contributor whose policy is refused keeps none of the others out, nor in.
+func (r *Reconciler) do(ctx context.Context, t todo) (changes []apply.Change, err error) {
+	run := func(ops []apply.Op) error {
+		var errs []error
+		for _, op := range ops {
+			change, err := r.writer.Do(ctx, op)
+			if change != nil {
+				changes = append(changes, *change)
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	}
+	if err = run(t.admit); err == nil {
+		err = run(t.replaced)
+	}
+	return changes, errors.Join(err, run(t.stale))
+}
+
+// tell records Events on p.
+func (r *Reconciler) tell(p *kubeflowv1.Profile, t todo, changes []apply.Change) {
+	if !r.refusals.changed(p.UID, t.refused) {
+		t.refused = nil
+	}
+	for _, event := range told(t.refused, changes) {
+		r.Recorder.Eventf(p, nil, event.Type, event.Reason, "Admit", "%s", event.Note)
+	}
 }

@@ -132,6 +132,9 @@ func (w *Writer) plan(ctx context.Context, want render.Object) (*Op, error) {
 }
 
 func (w *Writer) compare(want render.Object, live client.Object) (*Op, error) {
+	if want.Foreign != nil && want.Foreign(live) {
+		return nil, nil //nolint:nilnil // nothing to be done is an answer here, not an error
+	}
 	d, err := diff(want, live)
 	if err != nil || len(d.fields) == 0 {
 		return nil, err
