@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/cloud"
 )
@@ -73,13 +75,20 @@ func Plugins(p *kubeflowv1.Profile, config Config) []Plugin {
 	return plugins
 }
 
-// PluginsToRevoke says whether identities of p may still be bound: recorded ones, and, where this controller has never
-// reported on p, those that an earlier controller may have bound.
+// PluginsReported says whether the plugins of p were ever reported on. Before, an earlier controller may have bound them
+// without a record.
+func PluginsReported(p *kubeflowv1.Profile) bool {
+	return len(p.Status.Plugins) > 0 || slices.ContainsFunc(p.Status.Conditions,
+		func(c metav1.Condition) bool { return c.Type == kubeflowv1.ConditionPluginsReady })
+}
+
+// PluginsToRevoke says whether identities of p may still be bound: recorded ones, and, where nobody has ever reported on
+// them, those that an earlier controller may have bound.
 func PluginsToRevoke(p *kubeflowv1.Profile, config Config) bool {
 	if len(p.Status.Plugins) > 0 {
 		return true
 	}
-	if len(p.Status.Conditions) > 0 {
+	if PluginsReported(p) {
 		return false
 	}
 	return slices.ContainsFunc(Plugins(p, config), func(plugin Plugin) bool { return plugin.Problem == nil && !plugin.AnnotateOnly })

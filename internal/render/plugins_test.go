@@ -115,7 +115,8 @@ func TestPlugins(t *testing.T) {
 }
 
 func TestPluginsToRevoke(t *testing.T) {
-	told := testkit.Told(metav1.Condition{Type: kubeflowv1.ConditionReady})
+	told := testkit.Told(metav1.Condition{Type: kubeflowv1.ConditionPluginsReady})
+	firstLook := testkit.Told(metav1.Condition{Type: kubeflowv1.ConditionReady})
 	recorded := func(p *kubeflowv1.Profile) {
 		p.Status.Plugins = []kubeflowv1.PluginStatus{{Kind: PluginAWSIAM, Identity: role}}
 	}
@@ -129,6 +130,7 @@ func TestPluginsToRevoke(t *testing.T) {
 		"recorded ones that are in the spec no more":      {options: []func(*kubeflowv1.Profile){recorded}, want: true},
 		"ours by the spec, but never bound":               {options: []func(*kubeflowv1.Profile){told, testkit.Plugin(PluginAWSIAM, awsSpec)}},
 		"the incumbent's, by the spec":                    {options: []func(*kubeflowv1.Profile){testkit.Plugin(PluginAWSIAM, awsSpec)}, want: true},
+		"the incumbent's, looked at once":                 {options: []func(*kubeflowv1.Profile){firstLook, testkit.Plugin(PluginAWSIAM, awsSpec)}, want: true},
 		"the incumbent's, that was somebody else's":       {options: []func(*kubeflowv1.Profile){testkit.Plugin(PluginAWSIAM, `{"awsIamRole": "`+role+`", "annotateOnly": true}`)}},
 		"the incumbent's, that can't have worked":         {options: []func(*kubeflowv1.Profile){testkit.Plugin(PluginAWSIAM, `{}`)}},
 		"the incumbent's default":                         {byDefault: account, want: true},

@@ -99,7 +99,7 @@ func (s *steps) bind(p *kubeflowv1.Profile, record kubeflowv1.PluginStatus, veri
 // leftovers are the identities that may be bound: the recorded ones, and those of a profile in deletion that an
 // earlier controller bound without recording it.
 func leftovers(p *kubeflowv1.Profile, plugins []render.Plugin) []kubeflowv1.PluginStatus {
-	if len(p.Status.Plugins) > 0 || len(p.Status.Conditions) > 0 || p.DeletionTimestamp.IsZero() {
+	if render.PluginsReported(p) || p.DeletionTimestamp.IsZero() {
 		return p.Status.Plugins
 	}
 	var found []kubeflowv1.PluginStatus

@@ -43,7 +43,7 @@ func onRecord(records ...kubeflowv1.PluginStatus) func(*kubeflowv1.Profile) {
 
 func deleting(p *kubeflowv1.Profile) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }
 
-var told = testkit.Told(metav1.Condition{Type: kubeflowv1.ConditionReady})
+var told = testkit.Told(metav1.Condition{Type: kubeflowv1.ConditionPluginsReady})
 
 // summary is what was decided, in words.
 type summary struct {
@@ -108,6 +108,7 @@ func TestDecide(t *testing.T) {
 		"deleted with a record":                {profile: with(role(roleA), onRecord(record(roleA, applied)), deleting), gone: true, want: summary{Calls: []string{"revoke " + roleA}}},
 		"deleted with a malformed plugin":      {profile: with(role("x"), onRecord(record(roleA, applied)), deleting), want: summary{Calls: []string{"revoke " + roleA}}},
 		"deleted, never applied":               {profile: with(role(roleA), told, deleting)},
+		"deleted, looked at once by others":    {profile: with(role(roleA), testkit.Told(metav1.Condition{Type: kubeflowv1.ConditionReady}), deleting), want: summary{Calls: []string{"revoke " + roleA}}},
 		"deleted, of an earlier controller":    {profile: with(role(roleA), deleting), gone: true, want: summary{Calls: []string{"revoke " + roleA}}},
 		"deleted, earlier, annotated only":     {profile: with(annotateOnly(roleA), deleting)},
 		"deleted, earlier, malformed":          {profile: with(role("x"), deleting)},

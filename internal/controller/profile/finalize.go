@@ -42,7 +42,7 @@ func (r *Reconciler) finalize(ctx context.Context, p *kubeflowv1.Profile) (ctrl.
 		return ctrl.Result{}, err
 	}
 	if revoking := pendingPlugins(p, r.Config); revoking != nil {
-		if len(p.Status.Plugins) == 0 && len(p.Status.Conditions) == 0 {
+		if !render.PluginsReported(p) {
 			// An earlier controller may have bound them. The plugins' controller knows that by the absence of any
 			// report, so the first word is its own.
 			return ctrl.Result{RequeueAfter: deletionPoll}, nil
