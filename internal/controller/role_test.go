@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -87,8 +85,8 @@ var unseen = []string{
 
 func TestRole_isWhatTheControllersNeedAndNoMore(t *testing.T) {
 	t.Parallel() // on a cluster of its own, which records what is asked of it
-	records := newAudit(t)
-	server := testkit.StartCluster(t, testkit.WithCRDs("testdata/crds"), testkit.WithAudit("testdata/audit.yaml", records.url))
+	records := testkit.NewAudit(t, "system:serviceaccount:"+controllerHome+":"+controllerAccount)
+	server := testkit.StartCluster(t, testkit.WithCRDs("testdata/crds"), records.Option())
 	c := controllertest.Client(t, server.Config())
 	rules := installRole(t, c)
 	overtaken := testkit.Name(t, "overtaken")
@@ -99,29 +97,7 @@ func TestRole_isWhatTheControllersNeedAndNoMore(t *testing.T) {
 
 	doEverything(t, c, overtaken)
 
-	var granted []string
-	for _, rule := range rules {
-		for _, verb := range rule.Verbs {
-			for _, group := range rule.APIGroups {
-				for _, resource := range rule.Resources {
-					granted = append(granted, right(verb, group, resource, ""))
-				}
-			}
-		}
-	}
-	slices.Sort(granted)
-	granted = slices.Compact(granted)
-	testkit.Eventually(t, patience, func() error {
-		needed := append(records.rights(), unseen...)
-		slices.Sort(needed)
-		if diff := cmp.Diff(granted, needed); diff != "" {
-			return fmt.Errorf("rights (-granted +used):\n%s", diff)
-		}
-		return nil
-	})
-	if refused := records.forbidden(); len(refused) > 0 {
-		t.Errorf("the API server refused:\n%s", strings.Join(refused, "\n"))
-	}
+	records.AwaitExactly(t, patience, rules, unseen)
 }
 
 // overtake has somebody else make each object of the profile just before the controllers do.
