@@ -38,7 +38,8 @@ func (u User) Is(subject rbacv1.Subject) bool {
 	case rbacv1.GroupKind:
 		return slices.Contains(u.Groups, subject.Name)
 	case rbacv1.ServiceAccountKind:
-		return subject.Namespace != "" && u.Name == serviceAccountPrefix+subject.Namespace+":"+subject.Name
+		namespace, name, ok := ServiceAccount(subject)
+		return ok && u.Name == serviceAccountPrefix+namespace+":"+name
 	}
 	return false
 }

@@ -127,19 +127,18 @@ func TestDrift_policyIsRepaired(t *testing.T) {
 	owners, invitees := "ns-owner-access-istio", "ns-access-istio"
 	selector := map[string]any{"app": "notebook"}
 	assertRepaired(t, map[string]drift{
-		"owner's deleted":           deleted(policyKind, owners),
-		"invitees' deleted":         deleted(policyKind, invitees),
-		"rules replaced":            edited(policyKind, owners, set([]any{map[string]any{}}, "spec", "rules")),
-		"rules removed":             edited(policyKind, owners, unset("spec", "rules")),
-		"selector added":            edited(policyKind, owners, set(selector, "spec", "selector", "matchLabels")),
-		"action DENY added":         edited(policyKind, owners, set("DENY", "spec", "action")),
-		"invitees' rules added":     edited(policyKind, invitees, set([]any{map[string]any{}}, "spec", "rules")),
-		"invitees' action added":    edited(policyKind, invitees, set("DENY", "spec", "action")),
-		"annotation user changed":   edited(policyKind, owners, set("mallory", "metadata", "annotations", "user")),
-		"annotations removed":       edited(policyKind, owners, unset("metadata", "annotations")),
-		"owner references removed":  edited(policyKind, owners, unset("metadata", "ownerReferences")),
-		"invitees' label removed":   edited(policyKind, invitees, unset("metadata", "labels")),
-		"edited through version v1": edited(kind{"security.istio.io/v1", "AuthorizationPolicy"}, owners, unset("spec", "rules")),
+		"owner's deleted":              deleted(policyKind, owners),
+		"invitees' deleted":            deleted(policyKind, invitees),
+		"rules replaced":               edited(policyKind, owners, set([]any{map[string]any{}}, "spec", "rules")),
+		"rules removed":                edited(policyKind, owners, unset("spec", "rules")),
+		"selector added":               edited(policyKind, owners, set(selector, "spec", "selector", "matchLabels")),
+		"action DENY added":            edited(policyKind, owners, set("DENY", "spec", "action")),
+		"invitees' references removed": edited(policyKind, invitees, unset("metadata", "ownerReferences")),
+		"annotation user changed":      edited(policyKind, owners, set("mallory", "metadata", "annotations", "user")),
+		"annotations removed":          edited(policyKind, owners, unset("metadata", "annotations")),
+		"owner references removed":     edited(policyKind, owners, unset("metadata", "ownerReferences")),
+		"invitees' label removed":      edited(policyKind, invitees, unset("metadata", "labels")),
+		"edited through version v1":    edited(kind{"security.istio.io/v1", "AuthorizationPolicy"}, owners, unset("spec", "rules")),
 	})
 }
 
