@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,7 @@ func runKFAM(ctx context.Context, args []string) error {
 		return err
 	}
 	if k.tokenReview {
-		options.Authentication.Tokens = append(options.Authentication.Tokens, kfam.NewTokenReview(options.Client, words(k.tokenAudiences)))
+		options.Authentication.Tokens = append(options.Authentication.Tokens, kfam.NewTokenReview(options.Client, k.tokenAudiences))
 	}
 	options.Log = ctrl.Log.WithName("kfam")
 	if options.Authentication.Trust == kfam.TrustAlways {
@@ -79,10 +80,10 @@ type kfamFlags struct {
 	listen            kfam.Listen
 	clusterAdmins     string
 	trust             string
-	trustedPrincipals string
+	trustedPrincipals wordList
 	oidc              kfam.OIDCOptions
 	tokenReview       bool
-	tokenAudiences    string
+	tokenAudiences    wordList
 	writesPerSecond   int
 }
 
@@ -101,15 +102,15 @@ func newKFAMFlags(getenv func(string) string) *kfamFlags {
 	k.StringVar(&k.listen.KeyFile, "tls-private-key-file", "", "a `file` with the key of the certificate")
 	k.StringVar(&k.trust, "trust-header", string(kfam.TrustPrincipal),
 		"whose identity header is believed. principal: that of the trusted principals; always: everybody's, which the network alone makes safe")
-	k.StringVar(&k.trustedPrincipals, "trusted-principal", strings.Join(platformPrincipals, ","),
-		"the mesh identities, with commas, of workloads that speak for the user in the header, and for themselves; the ingress gateway speaks for users besides")
+	k.Var(&k.trustedPrincipals, "trusted-principal", "the mesh `identity` of a workload whose header is believed; several with commas or by giving the flag again. "+
+		"All but the ingress gateway may also read, and sign people up, without naming a user (default: the ingress gateway, "+strings.Join(platformPrincipals, ", ")+")")
 	k.StringVar(&k.oidc.Issuer, "oidc-issuer", "", "the `URL` of the identity provider whose tokens are accepted")
 	k.StringVar(&k.oidc.Audience, "oidc-audience", "", "whom the provider must have issued a token for: the client ID")
 	k.StringVar(&k.oidc.UserClaim, "oidc-username-claim", "email", "the claim that holds the user's name")
 	k.StringVar(&k.oidc.GroupsClaim, "oidc-groups-claim", "groups", "the claim that holds the user's groups")
 	k.StringVar(&k.oidc.CAFile, "oidc-ca-file", "", "a PEM `file` with the authority of the provider's certificate; that of the system by default")
 	k.BoolVar(&k.tokenReview, "token-review", true, "accept the tokens that the cluster accepts, such as those of service accounts")
-	k.StringVar(&k.tokenAudiences, "token-audience", "", "whom such a token must have been issued for, with commas; the API server by default")
+	k.Var(&k.tokenAudiences, "token-audience", "whom such a `token` must have been issued for; several with commas or by giving the flag again; the API server by default")
 	k.IntVar(&k.writesPerSecond, "writes-per-second", defaultWritesPerSecond, "how many changes a second one caller may make, and twice as many at first; 0 for any number")
 	config.RegisterFlags(k.FlagSet)
 	k.logging.BindFlags(k.FlagSet)
@@ -152,13 +153,17 @@ func (k *kfamFlags) options() (kfam.Options, error) {
 	if err != nil {
 		return kfam.Options{}, fmt.Errorf("-cluster-admin: %w", err)
 	}
+	gateway, trusted := k.settings.Principals.IngressGateway, k.trustedPrincipals
+	if len(trusted) == 0 {
+		trusted = append(wordList{gateway}, platformPrincipals...)
+	}
 	options := kfam.Options{
 		Render: k.settings.Config,
 		Authentication: kfam.Authentication{
 			Header: k.settings.UserIDHeader, Prefix: k.settings.UserIDPrefix,
 			Trust:    kfam.TrustHeader(k.trust),
-			Gateways: []string{k.settings.Principals.IngressGateway},
-			Platform: words(k.trustedPrincipals),
+			Gateways: slices.DeleteFunc(slices.Clone(trusted), func(principal string) bool { return principal != gateway }),
+			Platform: slices.DeleteFunc(slices.Clone(trusted), func(principal string) bool { return principal == gateway }),
 		},
 		Admins:          admins,
 		WritesPerSecond: k.writesPerSecond,
@@ -173,13 +178,23 @@ func (k *kfamFlags) options() (kfam.Options, error) {
 	return options, nil
 }
 
-// words are the parts of a list with commas.
-func words(list string) []string {
-	var all []string
-	for word := range strings.SplitSeq(list, ",") {
+// wordList is a flag with several values.
+type wordList []string
+
+// String joins them.
+func (l *wordList) String() string {
+	if l == nil {
+		return ""
+	}
+	return strings.Join(*l, ",")
+}
+
+// Set adds values with commas between them.
+func (l *wordList) Set(value string) error {
+	for word := range strings.SplitSeq(value, ",") {
 		if word = strings.TrimSpace(word); word != "" {
-			all = append(all, word)
+			*l = append(*l, word)
 		}
 	}
-	return all
+	return nil
 }
