@@ -69,9 +69,10 @@ func (a Admins) Has(u identity.User) bool {
 type Answer string
 
 const (
-	// Yes and No are final.
+	// Yes is final.
 	Yes Answer = "yes"
-	No  Answer = "no"
+	// No is final, too.
+	No Answer = "no"
 	// IfMayBind leaves it to RBAC: yes for whoever may create RoleBindings in the profile's namespace.
 	IfMayBind Answer = "if the caller may create RoleBindings"
 )

@@ -37,7 +37,9 @@ func TestKFAMFlags(t *testing.T) {
 		},
 		"without the gateway among them nobody believes it": {
 			args: []string{"--trusted-principal=a/ns/b/sa/c"},
-			want: func(o *kfam.Options) { o.Authentication.Platform, o.Authentication.Gateways = []string{"a/ns/b/sa/c"}, nil },
+			want: func(o *kfam.Options) {
+				o.Authentication.Platform, o.Authentication.Gateways = []string{"a/ns/b/sa/c"}, nil
+			},
 		},
 		"a gateway of another name": {
 			env:  map[string]string{"ISTIO_INGRESS_GATEWAY_PRINCIPAL": "td/ns/gw/sa/gw"},

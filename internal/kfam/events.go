@@ -124,7 +124,7 @@ func (t *teller) run(ctx context.Context) {
 func (t *teller) tellAll(ctx context.Context, key types.NamespacedName, pace *rate.Limiter) error {
 	for {
 		if ctx.Err() == nil {
-			_ = pace.Wait(ctx) //nolint:errcheck // once ctx has ended there is nothing to wait for
+			_ = pace.Wait(ctx) // fails when ctx has ended: then there is nothing to wait for
 		}
 		t.mu.Lock()
 		about := t.waiting[key]
