@@ -60,7 +60,7 @@ type Server struct {
 	limit        *limiter
 	metrics      *metrics
 	teller       *teller
-	synced       func() bool
+	synced       atomic.Bool // all that there is has been read
 	stopping     atomic.Bool
 }
 
@@ -105,7 +105,6 @@ func New(options Options) *Server {
 		limit:   newLimiter(options.WritesPerSecond),
 		metrics: newMetrics(),
 		teller:  newTeller(options.Client, options.Log),
-		synced:  func() bool { return false },
 	}
 }
 
@@ -127,7 +126,7 @@ func (s *Server) Start(ctx context.Context) error {
 			return errors.Join(ctx.Err(), err)
 		}
 	}
-	s.synced = func() bool { return !s.stopping.Load() }
+	s.synced.Store(true)
 	go s.metrics.beat(ctx)
 	return nil
 }

@@ -152,6 +152,10 @@ func (s *Server) admit(rt route, r *request) (err error) {
 	if rt.open {
 		return nil
 	}
+	if !s.synced.Load() {
+		// Half a list would look like people who have lost their access.
+		return failure{http.StatusServiceUnavailable, notRead}
+	}
 	if r.caller, err = s.Authentication.caller(r.Request); err != nil {
 		return err
 	}
@@ -203,6 +207,7 @@ func (s *Server) answer(w http.ResponseWriter, rt route, r *request, err error) 
 }
 
 const (
+	notRead     = "the cluster has not been read yet: try again in a moment"
 	unavailable = "the cluster can't be reached or is too busy: try again"
 	// maxBody is the largest body that is read, in bytes.
 	maxBody = 1 << 20
@@ -217,8 +222,8 @@ func (s *Server) hello(w http.ResponseWriter, _ *request) error {
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	if !s.synced() {
-		http.Error(w, "the cluster has not been read yet", http.StatusServiceUnavailable)
+	if !s.synced.Load() || s.stopping.Load() {
+		http.Error(w, notRead, http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprint(w, "ok")
