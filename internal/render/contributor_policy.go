@@ -205,7 +205,11 @@ func contributorRules(config Config, role string, subjects []rbacv1.Subject) []*
 		}
 		switch namespace, name, isAccount := identity.ServiceAccount(subject); {
 		case isAccount:
-			accounts = append(accounts, fmt.Sprintf("%s/ns/%s/sa/%s", config.trustDomain(), namespace, name))
+			principal := fmt.Sprintf("%s/ns/%s/sa/%s", config.trustDomain(), namespace, name)
+			if principal == config.Principals.IngressGateway || principal == config.Principals.KFPUI {
+				continue // it carries everybody's requests
+			}
+			accounts = append(accounts, principal)
 		case subject.Kind == rbacv1.GroupKind:
 			groups = append(groups, subject.Name)
 		default:
