@@ -73,6 +73,7 @@ verify: bin/kustomize bin/dockerfile-check ## Check that generated files and mod
 	@for o in $(OVERLAYS); do echo "kustomize build $$o"; bin/kustomize build $$o >/dev/null; done
 	bin/dockerfile-check Dockerfile
 	go run ./hack/crosscheck $(TARGETS)
+	GOOS=darwin GOARCH=arm64 $(PLAIN) go build -o /dev/null ./cmd/berth
 	go run ./hack/crosscheck -C devcluster $(TARGETS)
 
 ##@ Run it on the cluster that kubectl talks to
