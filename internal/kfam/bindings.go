@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
@@ -59,6 +61,10 @@ func decodeBinding(data []byte) (wanted, error) {
 	}
 	if err := identity.CheckSubject(subject); err != nil {
 		return wanted{}, failure{http.StatusBadRequest, "user: " + err.Error()}
+	}
+	if strings.ContainsRune(subject.Name, utf8.RuneError) {
+		// The decoder puts it where something is no character, so that different bodies would mean one name.
+		return wanted{}, failure{http.StatusBadRequest, fmt.Sprintf("user: the name %q is not UTF-8", subject.Name)}
 	}
 	if subject.Kind != rbacv1.ServiceAccountKind {
 		subject.Namespace = ""

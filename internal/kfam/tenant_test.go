@@ -6,6 +6,7 @@ package kfam_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,10 @@ func tenantOf(t testing.TB, at place, owner rbacv1.Subject, servers ...*api) str
 		controllertest.AwaitReady(t, at.client, p.Name)
 	} else {
 		create(t, at, namespaceOf(p))
+		if owner.Kind != rbacv1.ServiceAccountKind {
+			owner.APIGroup = rbacv1.GroupName
+		}
+		create(t, at, handMade(p.Name, "namespaceAdmin", owner.Name, "admin", owner))
 	}
 	for _, a := range servers {
 		a.knows(p.Name)
@@ -129,4 +134,53 @@ func handMadePolicy(namespace, name, user, role string) *securityv1beta1.Authori
 
 func person(name string) rbacv1.Subject {
 	return rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}
+}
+
+func profileName(t testing.TB) string {
+	t.Helper()
+	return testkit.Name(t, "kfam")
+}
+
+// profileBody is what the dashboard sends to create a profile of a user's.
+func profileBody(name, owner string) string {
+	return `{"metadata":{"name":"` + name + `"},"spec":{"owner":{"kind":"User","name":"` + owner + `"}}}`
+}
+
+// eventuallyListed waits until the query finds exactly that.
+func (a *api) eventuallyListed(query string, want ...string) {
+	a.t.Helper()
+	testkit.Eventually(a.t, patience, func() error {
+		if have := a.listed(query, user(root)); !slices.Equal(have, want) {
+			return fmt.Errorf("%s: want %q, have %q", query, want, have)
+		}
+		return nil
+	})
+}
+
+// wantInvited checks the objects of contributors in a namespace, in any order.
+func wantInvited(t testing.TB, at place, namespace string, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	have := invited(t, at, namespace)
+	slices.Sort(have)
+	if !slices.Equal(want, have) {
+		t.Errorf("in namespace %s want %q, have %q", namespace, want, have)
+	}
+}
+
+// pair are the objects of a contributor, as invited lists them.
+func pair(name string) []string { return []string{"binding " + name, "policy " + name} }
+
+func objectMeta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Name: name} }
+
+func serviceAccount(namespace, name string) *corev1.ServiceAccount {
+	return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+}
+
+// plainNamespace is one that has nothing to do with any profile.
+func plainNamespace(t testing.TB, at place) string {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: objectMeta(testkit.Name(t, "plain"))}
+	create(t, at, ns)
+	return ns.Name
 }

@@ -85,7 +85,7 @@ func TestWire(t *testing.T) {
 	})
 
 	names := strings.NewReplacer("NEW", testkit.Name(t, "kfam"), "MINE", mine, "OTHER", other,
-		"AS-ANN", userHeader+": "+userPrefix+ann, "AS-BEN", userHeader+": "+userPrefix+ben, "AS-ROOT", userHeader+": "+userPrefix+root)
+		"AS-ANN", userHeader+": "+userPrefix+ann, "AS-WIM", userHeader+": "+userPrefix+"wim@example.com", "AS-ROOT", userHeader+": "+userPrefix+root)
 	schema := readOpenAPI(t)
 	for _, e := range readExchanges(t, "testdata/wire.txt", names) {
 		got := a.send(e.method, e.path, e.body, e.headers)
