@@ -158,9 +158,10 @@ func (r *Reconciler) gather(ctx context.Context, from view, p *kubeflowv1.Profil
 	in.adopted = render.Adopted(p, ns)
 	var bindings rbacv1.RoleBindingList
 	var policies securityv1beta1.AuthorizationPolicyList
+	// Policies first: a binding is made before its policy, so that a policy without one is stale and not just made.
 	if err := errors.Join(
-		from.List(ctx, &bindings, from.options(p.Name)...),
 		from.List(ctx, &policies, from.options(p.Name)...),
+		from.List(ctx, &bindings, from.options(p.Name)...),
 	); err != nil {
 		return in, err
 	}
