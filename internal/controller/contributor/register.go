@@ -134,14 +134,22 @@ func (later) Update(_ context.Context, e event.UpdateEvent, q queue) {
 	add(q, e.ObjectOld, e.ObjectNew)
 }
 
-// Delete takes an object that is gone.
-func (later) Delete(_ context.Context, e event.DeleteEvent, q queue) { add(q, e.Object) }
+// Delete takes an object that is gone. A policy of somebody else's may have made room for a contributor's.
+func (later) Delete(_ context.Context, e event.DeleteEvent, q queue) {
+	if _, isPolicy := e.Object.(*securityv1beta1.AuthorizationPolicy); isPolicy || concernsContributors(e.Object) {
+		settled(q, e.Object)
+	}
+}
 
 // Generic is not used.
 func (later) Generic(context.Context, event.GenericEvent, queue) {}
 
 func add(q queue, objects ...client.Object) {
 	if slices.ContainsFunc(objects, concernsContributors) {
-		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: objects[0].GetNamespace()}}, settle)
+		settled(q, objects[0])
 	}
+}
+
+func settled(q queue, obj client.Object) {
+	q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: obj.GetNamespace()}}, settle)
 }
