@@ -32,8 +32,8 @@ func TestReference_namesEveryWord(t *testing.T) {
 			}
 		}
 	}
-	for source, min := range map[string]int{"cli/controller.go": 5, "cli/settings.go": 8} {
-		namesFlags(t, "../docs/reference/profile.md", flags(t, source, "", min))
+	for source, least := range map[string]int{"cli/controller.go": 5, "cli/settings.go": 8} {
+		namesFlags(t, "../docs/reference/profile.md", flags(t, source, "", least))
 	}
 	// The access-management API has flags of its own, and shares some of the controller's.
 	namesFlags(t, "../docs/reference/kfam.md", flags(t, "cli/kfam.go", "", 10))
@@ -42,7 +42,7 @@ func TestReference_namesEveryWord(t *testing.T) {
 
 // flags are the flags that a source file defines, in one function or, without its name, in all. There must be so many at
 // least, or they are defined in another way now.
-func flags(t *testing.T, source, function string, min int) (names []string) {
+func flags(t *testing.T, source, function string, least int) (names []string) {
 	t.Helper()
 	text, err := os.ReadFile(source)
 	if err != nil {
@@ -56,7 +56,7 @@ func flags(t *testing.T, source, function string, min int) (names []string) {
 	for _, match := range regexp.MustCompile(`Var\(&?[\w.]+, "([a-z-]+)"`).FindAllSubmatch(text, -1) {
 		names = append(names, string(match[1]))
 	}
-	if len(names) < min {
+	if len(names) < least {
 		t.Errorf("only %d flags found in %s %s", len(names), source, function)
 	}
 	return names
