@@ -96,7 +96,7 @@ func (s *Server) createBinding(_ http.ResponseWriter, r *request) error {
 		return failure{http.StatusForbidden, fmt.Sprintf("profile %q has no namespace (yet): try again when it is ready", p.Name)}
 	}
 	changes, err := s.contributors.add(r.Context(), p, want.contributor)
-	s.told(r, p, want.contributor, changes)
+	s.told(r, p, want, changes)
 	return err
 }
 
@@ -116,7 +116,7 @@ func (s *Server) deleteBinding(_ http.ResponseWriter, r *request) error {
 		return failure{http.StatusForbidden, fmt.Sprintf("namespace %q is no profile's", want.namespace)}
 	}
 	changes, err := s.contributors.remove(r.Context(), p, want)
-	s.told(r, p, want.contributor, changes)
+	s.told(r, p, want, changes)
 	return err
 }
 

@@ -214,8 +214,8 @@ func (s *Server) mayBind(ctx context.Context, user identity.User, namespace stri
 	return review.Status.Allowed && !review.Status.Denied, nil
 }
 
-// told logs what was done and has an Event written.
-func (s *Server) told(r *request, p *kubeflowv1.Profile, c render.Contributor, changes []change) {
+// told logs what was done and has an Event written, if the profile p is there to have one.
+func (s *Server) told(r *request, p *kubeflowv1.Profile, want wanted, changes []change) {
 	if len(changes) == 0 {
 		return
 	}
@@ -224,10 +224,10 @@ func (s *Server) told(r *request, p *kubeflowv1.Profile, c render.Contributor, c
 		if change.added {
 			message = "Added a contributor"
 		}
-		r.log.Info(message, "profile", p.GetName(), "kind", c.Subject.Kind, "role", change.role)
-		r.log.V(1).Info(message, "profile", p.GetName(), "contributor", subjectName(c), "role", change.role, "by", r.caller.Name)
+		r.log.Info(message, "profile", want.namespace, "kind", want.contributor.Subject.Kind, "role", change.role)
+		r.log.V(1).Info(message, "profile", want.namespace, "contributor", subjectName(want.contributor), "role", change.role, "by", r.caller.Name)
 	}
 	if p != nil {
-		s.teller.tell(p, c, changes, r.caller.Name)
+		s.teller.tell(p, want.contributor, changes, r.caller.Name)
 	}
 }
