@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -136,6 +137,9 @@ func doEverything(t *testing.T, c client.Client, overtaken string) {
 	for range 2 { // the second Event of a kind is written otherwise than the first
 		unlabel(t, c, made)
 	}
+	for _, name := range all {
+		contribute(t, c, name)
+	}
 	breakRole(t, c, made)
 	testkit.Eventually(t, patience, func() error { return adminRole(t, c, made) })
 	controllertest.Change(t, c, made, func(p *kubeflowv1.Profile) { p.Spec.Owner.Name = "bob@example.com" })
@@ -155,6 +159,41 @@ func doEverything(t *testing.T, c client.Client, overtaken string) {
 	if found, err := objects(t.Context(), c, adopted); err != nil || len(found) > 0 {
 		t.Errorf("left behind in the adopted namespace: %v (error %v)", found, err)
 	}
+}
+
+// contribute has somebody invited, their policy spoilt, and them sent away again.
+func contribute(t *testing.T, c client.Client, namespace string) {
+	t.Helper()
+	name := "user-bob-example-com-clusterrole-edit"
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{
+			kubeflowv1.UserAnnotation: "bob@example.com", kubeflowv1.RoleAnnotation: "edit",
+		}},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "kubeflow-edit"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "bob@example.com"}},
+	}
+	if err := c.Create(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+	policy := &securityv1beta1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	letIn := func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(policy), policy); err != nil {
+			return err
+		}
+		if rules := policy.Spec.Rules; len(rules) != 1 || len(rules[0].When) != 1 {
+			return fmt.Errorf("the contributor's policy has the rules %v", rules)
+		}
+		return nil
+	}
+	testkit.Eventually(t, patience, letIn)
+	if err := c.Patch(t.Context(), policy, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"rules":[]}}`))); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, patience, letIn)
+	if err := c.Delete(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+	controllertest.AwaitGone(t, c, policy)
 }
 
 // unlabel takes our label and owner reference off everything that has them, and waits until they are back.
