@@ -112,7 +112,7 @@ func (s *Server) deleteBinding(_ http.ResponseWriter, r *request) error {
 		return err
 	case !allowed:
 		return denied(http.StatusForbidden)
-	case render.Reserved(want.namespace) || p != nil && !s.index.holds(p):
+	case render.Reserved(want.namespace) || p != nil && !s.index.holds(p) || p == nil && !s.index.held(want.namespace):
 		return failure{http.StatusForbidden, fmt.Sprintf("namespace %q is no profile's", want.namespace)}
 	}
 	changes, err := s.contributors.remove(r.Context(), p, want)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -125,22 +127,47 @@ func (c *contributors) admit(ctx context.Context, p *kubeflowv1.Profile, binding
 	}))
 }
 
-// aggregate brings the one policy of p's namespace in line with the RoleBindings there.
+// aggregate brings the one policy of p's namespace in line with the RoleBindings there. The policy is looked at before
+// the bindings, past the index: another process, which knows of bindings that came later, may have written it, and then
+// they are among the bindings, too. It is written only if it is still the one that was looked at.
 func (c *contributors) aggregate(ctx context.Context, p *kubeflowv1.Profile) error {
-	return withoutMesh(retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		policy := render.InviteesPolicy(p, c.config, c.index.contributorBindings(p.Name))
-		ops, err := c.writer.Plan(ctx, p.UID, []render.Object{policy}, nil)
+	unlock, err := c.busy.Lock(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return withoutMesh(retry.RetryOnConflict(manyWriters, func() error {
+		looked := &metav1.PartialObjectMetadata{}
+		looked.SetGroupVersionKind(render.AuthorizationPolicyKind)
+		err := c.client.Get(ctx, client.ObjectKey{Namespace: p.Name, Name: render.InviteesPolicyName}, looked)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("read the policy of the contributors of profile %q: %w", p.Name, err)
+		}
+		bindings, err := c.liveBindings(ctx, p.Name)
 		if err != nil {
 			return err
 		}
+		policy := render.InviteesPolicy(p, c.config, bindings)
+		overtaken := false
+		policy.Foreign = func(live metav1.Object) bool {
+			overtaken = live.GetResourceVersion() != looked.ResourceVersion
+			return overtaken
+		}
+		ops, err := c.writer.Plan(ctx, p.UID, []render.Object{policy}, nil)
 		for _, op := range ops {
-			if _, err := c.writer.Do(ctx, op); err != nil {
-				return err
+			if err == nil {
+				_, err = c.writer.Do(ctx, op)
 			}
 		}
-		return nil
+		if err == nil && overtaken {
+			err = apierrors.NewConflict(schema.GroupResource{Resource: "authorizationpolicies"}, policy.GetName(), errors.New("somebody else wrote it"))
+		}
+		return err
 	}))
 }
+
+// manyWriters lets as many replicas as anybody runs write one object in turn.
+var manyWriters = wait.Backoff{Steps: 12, Duration: 5 * time.Millisecond, Factor: 1.6, Jitter: 0.5, Cap: time.Second}
 
 // withoutMesh is err, unless it says that the cluster has no mesh: then there is nobody to be kept out by it.
 func withoutMesh(err error) error {
@@ -255,7 +282,7 @@ func (c *contributors) removeStray(ctx context.Context, want wanted) (found bool
 			paired[policy.Name] || slices.Contains(render.Names, policy.Name) {
 			continue
 		}
-		stray := &securityv1beta1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: policy.Name, UID: policy.UID}}
+		stray := &securityv1beta1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: policy.Name, UID: policy.UID, ResourceVersion: policy.ResourceVersion}}
 		if err := c.deletePolicy(ctx, stray); err != nil {
 			return found, err
 		}
@@ -264,9 +291,13 @@ func (c *contributors) removeStray(ctx context.Context, want wanted) (found bool
 	return found, nil
 }
 
-// deletePolicy deletes a policy that may be gone already.
+// deletePolicy deletes a policy that may be gone already: with a UID, only as it was looked at.
 func (c *contributors) deletePolicy(ctx context.Context, policy *securityv1beta1.AuthorizationPolicy) error {
-	err := withoutMesh(client.IgnoreNotFound(c.client.Delete(ctx, policy)))
+	var exactly []client.DeleteOption
+	if policy.UID != "" {
+		exactly = append(exactly, client.Preconditions{UID: &policy.UID, ResourceVersion: &policy.ResourceVersion})
+	}
+	err := withoutMesh(client.IgnoreNotFound(c.client.Delete(ctx, policy, exactly...)))
 	if err != nil {
 		return fmt.Errorf("delete AuthorizationPolicy %q: %w", policy.Name, err)
 	}
@@ -280,14 +311,19 @@ func (c *contributors) bindingsOf(namespace string, subject rbacv1.Subject) []*r
 
 // liveBindingsOf are the same, past the index.
 func (c *contributors) liveBindingsOf(ctx context.Context, namespace string, subject rbacv1.Subject) ([]*rbacv1.RoleBinding, error) {
+	bindings, err := c.liveBindings(ctx, namespace)
+	return slices.DeleteFunc(bindings, func(binding *rbacv1.RoleBinding) bool { return !hasSubject(binding, subject) }), err
+}
+
+// liveBindings are the bindings of contributors in a namespace, past the index.
+func (c *contributors) liveBindings(ctx context.Context, namespace string) ([]*rbacv1.RoleBinding, error) {
 	var list rbacv1.RoleBindingList
 	if err := c.client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list the RoleBindings of namespace %q: %w", namespace, err)
 	}
 	var bindings []*rbacv1.RoleBinding
 	for i := range list.Items {
-		binding := &list.Items[i]
-		if render.IsContributorBinding(binding) && binding.DeletionTimestamp.IsZero() && hasSubject(binding, subject) {
+		if binding := &list.Items[i]; render.IsContributorBinding(binding) && binding.DeletionTimestamp.IsZero() {
 			bindings = append(bindings, binding)
 		}
 	}

@@ -7,11 +7,13 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/identity"
@@ -220,6 +222,22 @@ func (x *index) holds(p *kubeflowv1.Profile) bool {
 	defer x.mu.RUnlock()
 	s := x.spaces[p.Name]
 	return s != nil && s.namespace != nil && s.namespace.DeletionTimestamp.IsZero() && render.Holds(p, s.namespace)
+}
+
+// held says whether the namespace was some profile's that is gone: what Berth or Kubeflow made it with is left.
+func (x *index) held(name string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	s := x.spaces[name]
+	if s == nil || s.namespace == nil {
+		return false
+	}
+	_, made := s.namespace.Annotations[kubeflowv1.MadeForAnnotation]
+	_, adopted := s.namespace.Annotations[kubeflowv1.AdoptedByAnnotation]
+	return made || adopted || s.bindings[render.OwnerBindingName] != nil ||
+		slices.ContainsFunc(s.namespace.OwnerReferences, func(ref metav1.OwnerReference) bool {
+			return ref.Kind == "Profile" && strings.HasPrefix(ref.APIVersion, kubeflowv1.GroupVersion.Group+"/")
+		})
 }
 
 // contributorBindings are the bindings of contributors in the namespace, sorted by name.
