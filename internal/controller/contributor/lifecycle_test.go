@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
@@ -81,6 +82,27 @@ func deleting(t *testing.T, c client.Client) {
 	awaitPolicies(t, c, p, map[string]string{})
 	controllertest.Change(t, c, p.Name, func(p *kubeflowv1.Profile) { p.Finalizers = nil })
 	controllertest.AwaitGone(t, c, p)
+}
+
+// What is to outlive the profile does: nothing is tied to it again, nor made, while it is going.
+func orphaning(t *testing.T, c client.Client) {
+	p := controllertest.Create(t, c, controllertest.Profile(testkit.Name(t, "team"), func(p *kubeflowv1.Profile) {
+		p.Finalizers = []string{"example.com/held"}
+	}))
+	controllertest.AwaitReady(t, c, p.Name)
+	create(t, c, binding(p.Name, "alice-edit", user(alice)))
+	awaitPolicies(t, c, p, perContributor(map[string]string{"alice-edit": lets(alice)}))
+	if err := c.Delete(t.Context(), p, client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+		t.Fatal(err)
+	}
+	left := map[string]string{"alice-edit": strings.Replace(lets(alice), "ours:", "half ours:", 1), "ns-access-istio": "half ours:"}
+	awaitPolicies(t, c, p, left)
+	create(t, c, binding(p.Name, "bob-edit", user(bob)))
+	canary(t, c)
+	awaitPolicies(t, c, p, left)
+	controllertest.Change(t, c, p.Name, func(p *kubeflowv1.Profile) { p.Finalizers = nil })
+	controllertest.AwaitGone(t, c, controllertest.Profile(p.Name))
+	awaitPolicies(t, c, p, left)
 }
 
 // A namespace that somebody deletes is made anew, empty.

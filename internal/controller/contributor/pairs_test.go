@@ -60,6 +60,7 @@ func TestContributor_policies(t *testing.T) {
 		"an adopted namespace":                     adopted,
 		"a namespace that is not the profile's":    notHeld,
 		"a profile that is being deleted is left":  deleting,
+		"a profile that is being orphaned is left": orphaning,
 		"a namespace that goes takes all along":    namespaceGoes,
 		"what is deleted with the profile is gone": profileGoes,
 	} {
@@ -116,6 +117,7 @@ func annotatedLater(t *testing.T, c client.Client) {
 	create(t, c, b)
 	edit(t, c, b, func(b *rbacv1.RoleBinding) { b.Annotations = map[string]string{"user": alice, "role": "edit"} })
 	awaitPolicies(t, c, p, perContributor(map[string]string{"x": lets(alice)}))
+	canary(t, c) // what was to be looked at was
 	edit(t, c, b, func(b *rbacv1.RoleBinding) { delete(b.Annotations, "role") })
 	awaitPolicies(t, c, p, perContributor(nil))
 }
@@ -173,6 +175,7 @@ func platformsPolicy(t *testing.T, c client.Client) {
 	if note := awaitTold(t, c, p, status.EventContributorRefused); !strings.Contains(note, "deny-external") {
 		t.Errorf("told %q", note)
 	}
+	canary(t, c)       // what was to be looked at was
 	remove(t, c, deny) // which makes room
 	awaitPolicies(t, c, p, perContributor(map[string]string{"deny-external": lets(alice), "with-others": lets(bob)}))
 }
