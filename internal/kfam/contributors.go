@@ -52,29 +52,26 @@ func (c *contributors) add(ctx context.Context, p *kubeflowv1.Profile, want rend
 	}
 	defer unlock()
 
-	have := c.bindingsOf(p.Name, want.Subject)
-	for _, binding := range have {
-		if hasRole(binding, want.Role) {
-			return nil, c.admit(ctx, p, binding)
-		}
-	}
-	made, isNew, err := c.bind(ctx, p, want)
+	made, changes, err := c.keep(ctx, p, want)
 	if err != nil {
-		return nil, err
+		return changes, err
 	}
-	var changes []change
-	if isNew {
-		changes = append(changes, change{added: true, role: want.Role})
+	if made == nil {
+		var isNew bool
+		if made, isNew, err = c.bind(ctx, p, want); err != nil {
+			return changes, err
+		}
+		if isNew {
+			changes = append(changes, change{added: true, role: want.Role})
+		}
 	}
 	if err := c.admit(ctx, p, made); err != nil {
 		return changes, err
 	}
 	c.index.awaitWritten(ctx, made)
 	// Of two who give the same person different roles at the same time, the later wins, and not each over the other.
-	var version version
-	version.advance(made.ResourceVersion)
 	for _, other := range c.bindingsOf(p.Name, want.Subject) {
-		if other.UID == made.UID || hasRole(other, want.Role) || !version.includes(other.ResourceVersion) {
+		if other.UID == made.UID || hasRole(other, want.Role) || !version(made.ResourceVersion).includes(other.ResourceVersion) {
 			continue
 		}
 		if err := c.takeOut(ctx, p, other, want.Subject); err != nil {
@@ -83,6 +80,34 @@ func (c *contributors) add(ctx context.Context, p *kubeflowv1.Profile, want rend
 		changes = append(changes, change{role: roleOf(other)})
 	}
 	return changes, nil
+}
+
+// keep returns the newest binding that gives want already, or nil. Where another role came later and both are there, as
+// after a change of roles that did not come to its end, want's is taken away, to be given anew as the latest: access
+// there is meanwhile, by the other role.
+func (c *contributors) keep(ctx context.Context, p *kubeflowv1.Profile, want render.Contributor) (kept *rbacv1.RoleBinding, changes []change, err error) {
+	var newest version
+	var same []*rbacv1.RoleBinding
+	for _, binding := range c.bindingsOf(p.Name, want.Subject) {
+		if !hasRole(binding, want.Role) {
+			newest.advance(binding.ResourceVersion)
+			continue
+		}
+		same = append(same, binding)
+		if kept == nil || !version(kept.ResourceVersion).includes(binding.ResourceVersion) {
+			kept = binding
+		}
+	}
+	if kept == nil || newest == "" || version(kept.ResourceVersion).includes(string(newest)) {
+		return kept, nil, nil
+	}
+	for _, binding := range same {
+		if err := c.takeOut(ctx, p, binding, want.Subject); err != nil {
+			return nil, changes, err
+		}
+		changes = append(changes, change{role: want.Role})
+	}
+	return nil, changes, nil
 }
 
 // bind makes the RoleBinding of want, or finds the one that somebody else has just made.

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -172,10 +173,12 @@ func (s *Server) Serve(ctx context.Context, listen Listen) error {
 		WriteTimeout:      time.Minute,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          nil,
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.Log.V(1)), slog.LevelInfo), // it names addresses
 	}
 	told := make(chan struct{})
-	go func() { defer close(told); s.teller.run(ctx) }()
+	tellCtx, stopTelling := context.WithCancel(watchCtx) // after the last request, too
+	defer stopTelling()
+	go func() { defer close(told); s.teller.run(tellCtx) }()
 	go func() {
 		if err := s.Start(watchCtx); err != nil && ctx.Err() == nil {
 			s.Log.Error(err, "Could not read the cluster")
@@ -196,6 +199,7 @@ func (s *Server) Serve(ctx context.Context, listen Listen) error {
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	err = server.Shutdown(stopCtx)
+	stopTelling()
 	<-told
 	return err
 }

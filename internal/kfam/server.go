@@ -107,7 +107,7 @@ func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusMethodNotAllowed)
 }
 
-// recovered turns a panic into an answer: one bad request must not look like a dead server.
+// recovered turns a panic into an answer, wherever it came from.
 func (s *Server) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -136,7 +136,7 @@ func (s *Server) serve(rt route) http.Handler {
 			if rt.writes() {
 				r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			}
-			err = rt.handle(w, req)
+			err = rt.guarded(w, req)
 		}
 		code := http.StatusOK
 		if err != nil {
@@ -145,6 +145,20 @@ func (s *Server) serve(rt route) http.Handler {
 		s.metrics.count(rt, code, err)
 		req.log.V(1).Info("Served a request", "caller", req.caller.Name, "code", code, "duration", time.Since(begin).String())
 	})
+}
+
+// guarded handles r. A panic is an error: one bad request must not look like a dead server.
+func (rt route) guarded(w http.ResponseWriter, r *request) (err error) {
+	defer func() {
+		switch problem := recover(); problem {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(problem)
+		default:
+			err = fmt.Errorf("panic: %v\n%s", problem, debug.Stack())
+		}
+	}()
+	return rt.handle(w, r)
 }
 
 // admit finds out who sent r, and whether they may ask anything now.
@@ -182,7 +196,9 @@ func (s *Server) answer(w http.ResponseWriter, rt route, r *request, err error) 
 		code, text = http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)
 	case errors.As(err, &status):
 		// The API server says what is wrong with what was asked for; its own troubles are not the caller's.
-		if text = status.Status().Message; status.Status().Code >= http.StatusInternalServerError {
+		// So is that it does not know us, or has too much to do.
+		text = status.Status().Message
+		if its := status.Status().Code; its >= http.StatusInternalServerError || its == http.StatusUnauthorized || its == http.StatusTooManyRequests {
 			code, text = http.StatusServiceUnavailable, unavailable
 		}
 	case errors.As(err, &network):

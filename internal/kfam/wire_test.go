@@ -71,7 +71,7 @@ func TestWire(t *testing.T) {
 	at := onShared(t)
 	a := serve(t, at, dropIn)
 	mine, other := tenant(t, at, a), tenantOf(t, at, person("olga@example.com"), a)
-	two := handMade(mine, "made-by-hand", "team", "view", person("v1@example.com"), person("v2@example.com"))
+	two := handMade(mine, "made-by-hand", "wire-team", "view", person("v1@example.com"), person("v2@example.com"))
 	create(t, at, two)
 	create(t, at, handMade(mine, "carl-edit", "carl@example.com", "edit")) // as Canonical's automator names them
 	foreign := handMade(mine, "other-role", "odd@example.com", "odd")
