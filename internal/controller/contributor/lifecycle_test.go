@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,8 +31,11 @@ func adoptedTeam(t *testing.T, c client.Client, changes ...func(*kubeflowv1.Prof
 func canary(t *testing.T, c client.Client) {
 	t.Helper()
 	p := team(t, c)
-	create(t, c, binding(p.Name, "canary", user(bob)))
+	b := create(t, c, binding(p.Name, "canary", user(bob)))
 	awaitPolicies(t, c, p, perContributor(map[string]string{"canary": lets(bob)}))
+	// Once more, for the looks that the controllers' own writes bring about.
+	edit(t, c, b, func(b *rbacv1.RoleBinding) { b.Subjects = []rbacv1.Subject{user(alice)} })
+	awaitPolicies(t, c, p, perContributor(map[string]string{"canary": lets(alice)}))
 }
 
 // What was there stays somebody else's, brought in line; what is ours goes with the profile.
