@@ -218,8 +218,9 @@ func awaitTold(t *testing.T, c client.Client, p *kubeflowv1.Profile, reason stri
 
 // activity is what controllers do.
 type activity struct {
-	mu     sync.Mutex
-	writes []controllertest.Write
+	mu sync.Mutex
+	// writes are by profile, in words: the objects are the controllers' to change.
+	writes map[string][]string
 	// looks is how often the policies of each namespace were listed.
 	looks map[string]int
 }
@@ -229,7 +230,10 @@ func (a *activity) watch(spoil func(controllertest.Write) error) controllertest.
 	return func(o *controller.Options) {
 		controllertest.Intercept(func(w controllertest.Write) error {
 			a.mu.Lock()
-			a.writes = append(a.writes, w)
+			if a.writes == nil {
+				a.writes = map[string][]string{}
+			}
+			a.writes[w.Profile()] = append(a.writes[w.Profile()], w.String())
 			a.mu.Unlock()
 			if spoil != nil {
 				return spoil(w)
@@ -286,11 +290,5 @@ func (a *activity) looked(namespace string) int {
 func (a *activity) written(p *kubeflowv1.Profile) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var writes []string
-	for _, w := range a.writes {
-		if w.Profile() == p.Name {
-			writes = append(writes, w.String())
-		}
-	}
-	return writes
+	return slices.Clone(a.writes[p.Name])
 }
