@@ -127,15 +127,27 @@ func TestMutatedRequests_changeNothingOfOthers(t *testing.T) {
 	const requests, senders = 10_000, 8
 	good := goodRequests(mine, theirs)
 	var wait sync.WaitGroup
+	var mu sync.Mutex
+	codes := map[string]int{}
+	counted := func(code string) {
+		mu.Lock()
+		defer mu.Unlock()
+		codes[code]++
+	}
 	for sender := range senders {
 		m := &mutants{rand.New(rand.NewPCG(20, uint64(sender))), good} //nolint:gosec // a fixed seed, and a small number
 		wait.Go(func() {
 			for range requests / senders {
-				sendRaw(t, a, m.next())
+				counted(sendRaw(t, a, m.next()))
 			}
 		})
 	}
 	wait.Wait()
+	for _, code := range []string{"200", "400", "401", "403", "404"} {
+		if codes[code] < requests/200 {
+			t.Errorf("the requests are not odd in the ways they are meant to be: answers %v", codes)
+		}
+	}
 
 	if diff := cmp.Diff(before, everythingOf(t, at, theirs, "default", "kube-system")); diff != "" {
 		t.Errorf("what belongs to others, -before, +after:\n%s", diff)
@@ -150,18 +162,18 @@ func TestMutatedRequests_changeNothingOfOthers(t *testing.T) {
 	}
 }
 
-// sendRaw sends bytes as they are and reads whatever comes back. What is no request at all may be dropped.
-func sendRaw(t *testing.T, a *api, request string) {
+// sendRaw sends bytes as they are and returns the code of what comes back. What is no request at all may be dropped.
+func sendRaw(t *testing.T, a *api, request string) (code string) {
 	t.Helper()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))
 	if err != nil {
 		t.Errorf("the server does not answer any more: %v", err)
-		return
+		return ""
 	}
 	defer conn.Close()
 	if _, err := io.WriteString(conn, request); err != nil {
-		return // the server has seen enough
+		return "" // the server has seen enough
 	}
 	// A server that waits for the rest of a request is told that there is none. One that is at work would take that
 	// for a caller who has gone.
@@ -181,4 +193,6 @@ func sendRaw(t *testing.T, a *api, request string) {
 	if strings.HasPrefix(string(reply), "HTTP/1.1 500") {
 		t.Errorf("%q is answered with %q", request, reply)
 	}
+	_, status, _ := strings.Cut(string(reply[:min(n, 12)]), " ")
+	return status
 }
