@@ -13,8 +13,15 @@ import (
 // FuzzFromHeader: what comes out of the header is what stood behind the prefix, and a name that CheckName takes.
 func FuzzFromHeader(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"accounts.google.com:ann@example.com", "accounts.google.com:"}, {"ann@example.com", ""}, {"", ""}, {"", "p:"},
-		{"p:", "p:"}, {"p:*", "p:"}, {"short", "accounts.google.com:"}, {"p:a b", "p:"}, {"p:\xff", "p:"},
+		{"accounts.google.com:ann@example.com", "accounts.google.com:"},
+		{"ann@example.com", ""},
+		{"", ""},
+		{"", "p:"},
+		{"p:", "p:"},
+		{"p:*", "p:"},
+		{"short", "accounts.google.com:"},
+		{"p:a b", "p:"},
+		{"p:\xff", "p:"},
 	} {
 		f.Add(seed[0], seed[1])
 	}

@@ -66,12 +66,18 @@ func decodeBinding(data []byte) (wanted, error) {
 		// The decoder puts it where something is no character, so that different bodies would mean one name.
 		return wanted{}, failure{http.StatusBadRequest, fmt.Sprintf("user: the name %q is not UTF-8", subject.Name)}
 	}
+	if subject.Kind == rbacv1.GroupKind && slices.Contains(everybody, subject.Name) {
+		return wanted{}, failure{http.StatusBadRequest, fmt.Sprintf("user: the group %s is everybody: name one of people who belong together", subject.Name)}
+	}
 	if subject.Kind != rbacv1.ServiceAccountKind {
 		subject.Namespace = ""
 	}
 	subject.APIGroup = ""
 	return wanted{body.ReferredNamespace, render.Contributor{Subject: subject, Role: body.RoleRef.Name}}, nil
 }
+
+// everybody are groups of Kubernetes that are nobody's to invite.
+var everybody = []string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts"}
 
 func (s *Server) createBinding(_ http.ResponseWriter, r *request) error {
 	want, err := readBody(r, decodeBinding)
@@ -94,6 +100,8 @@ func (s *Server) createBinding(_ http.ResponseWriter, r *request) error {
 			want.contributor.Subject.Kind, want.contributor.Subject.Name, p.Name)}
 	case !s.index.holds(p):
 		return failure{http.StatusForbidden, fmt.Sprintf("profile %q has no namespace (yet): try again when it is ready", p.Name)}
+	case !render.Admissible(s.Render, want.contributor):
+		return failure{http.StatusBadRequest, fmt.Sprintf("user: %s carries everybody's requests: as a contributor it would let everybody in", subjectName(want.contributor))}
 	}
 	changes, err := s.contributors.add(r.Context(), p, want.contributor)
 	s.told(r, p, want, changes)
@@ -145,7 +153,7 @@ func (s *Server) listBindings(w http.ResponseWriter, r *request) error {
 	for i := range all {
 		for j := range all[i].rows {
 			row := &all[i].rows[j]
-			if user != "" && row.user != user || role != "" && row.role != role || !visible(all[i].namespace, row) {
+			if user != "" && row.user != user || role != "" && row.role != role || !visible(&all[i], row) {
 				continue
 			}
 			if !first {
@@ -163,12 +171,14 @@ func (s *Server) listBindings(w http.ResponseWriter, r *request) error {
 }
 
 // visible says which entries caller may see: everybody's in the namespaces that are open to them, and their own.
-func (s *Server) visible(caller access.Caller) func(namespace string, row *row) bool {
+func (s *Server) visible(caller access.Caller) func(in *rowsIn, row *row) bool {
 	if access.SeesAll(caller, s.Admins) {
-		return func(string, *row) bool { return true }
+		return func(*rowsIn, *row) bool { return true }
 	}
 	reach, own := s.index.reach(caller.User), caller.Keys()[0]
-	return func(namespace string, row *row) bool { return reach[namespace] || row.key == own }
+	return func(in *rowsIn, row *row) bool {
+		return reach[in.namespace] || row.key == own || in.profile != nil && caller.Is(in.profile.Spec.Owner)
+	}
 }
 
 func (s *Server) isClusterAdmin(w http.ResponseWriter, r *request) error {

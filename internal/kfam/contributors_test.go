@@ -285,8 +285,8 @@ func TestReads_encodeAnyName(t *testing.T) {
 		create(t, at, handMade(ns, fmt.Sprintf("odd-%d", i), who, "edit"))
 		a.eventuallyListed("?namespace="+ns+"&user="+strings.NewReplacer(`"`, "%22", `\`, "%5c", "<", "%3c", ">", "%3e", "\u2028", "%e2%80%a8", "&", "%26").Replace(who), "User "+who+" edit")
 	}
-	var any map[string]any
-	if err := json.Unmarshal([]byte(a.must(http.MethodGet, bindingsPath, "", user(root))), &any); err != nil {
+	var decoded map[string]any
+	if err := json.Unmarshal([]byte(a.must(http.MethodGet, bindingsPath, "", user(root))), &decoded); err != nil {
 		t.Error(err)
 	}
 }

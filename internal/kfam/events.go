@@ -34,13 +34,19 @@ type teller struct {
 	instance string
 
 	mu      sync.Mutex
-	waiting map[types.NamespacedName]*news
-	queue   workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	waiting map[topic]*news
+	queue   workqueue.TypedRateLimitingInterface[topic]
+}
+
+// topic is what news are about: a profile, and what happened to it.
+type topic struct {
+	profile string
+	uid     types.UID
+	reason  string
 }
 
 // news are changes of one profile that nobody was told of yet.
 type news struct {
-	uid   types.UID
 	notes []string
 }
 
@@ -60,28 +66,23 @@ func newTeller(c client.Client, log logr.Logger) *teller {
 	}
 	return &teller{
 		client: c, log: log, instance: instance,
-		waiting: map[types.NamespacedName]*news{},
-		queue: workqueue.NewTypedRateLimitingQueue[types.NamespacedName](
-			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](time.Second, time.Minute)),
+		waiting: map[topic]*news{},
+		queue: workqueue.NewTypedRateLimitingQueue[topic](
+			workqueue.NewTypedItemExponentialFailureRateLimiter[topic](time.Second, time.Minute)),
 	}
 }
 
-// tell takes note of changes of c's access to p.
-func (t *teller) tell(p *kubeflowv1.Profile, c render.Contributor, changes []change, by string) {
+// tell takes note of what was done with p.
+func (t *teller) tell(p *kubeflowv1.Profile, reason string, notes ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key := types.NamespacedName{Namespace: string(p.UID), Name: p.Name}
+	key := topic{p.Name, p.UID, reason}
 	about := t.waiting[key]
 	if about == nil {
-		about = &news{uid: p.UID}
+		about = &news{}
 		t.waiting[key] = about
 	}
-	for _, change := range changes {
-		if len(about.notes) >= maxNews {
-			break
-		}
-		about.notes = append(about.notes, describe(c, change, by))
-	}
+	about.notes = append(about.notes, notes[:min(len(notes), maxNews-len(about.notes))]...)
 	t.queue.Add(key)
 }
 
@@ -92,6 +93,9 @@ func describe(c render.Contributor, change change, by string) string {
 	}
 	return fmt.Sprintf("%s %s (%s) by %s", verb, subjectName(c), change.role, by)
 }
+
+// platform is what a caller is called who named no user.
+const platform = "the platform"
 
 func subjectName(c render.Contributor) string {
 	name := c.Subject.Name
@@ -111,7 +115,7 @@ func (t *teller) run(ctx context.Context) {
 			return
 		}
 		if err := t.tellAll(ctx, key, pace); err != nil {
-			t.log.Error(err, "Could not write an Event; trying again", "profile", key.Name)
+			t.log.Error(err, "Could not write an Event; trying again", "profile", key.profile)
 			t.queue.AddRateLimited(key)
 		} else {
 			t.queue.Forget(key)
@@ -121,7 +125,7 @@ func (t *teller) run(ctx context.Context) {
 }
 
 // tellAll writes the news about a profile, in as few Events as hold them.
-func (t *teller) tellAll(ctx context.Context, key types.NamespacedName, pace *rate.Limiter) error {
+func (t *teller) tellAll(ctx context.Context, key topic, pace *rate.Limiter) error {
 	for {
 		if ctx.Err() == nil {
 			_ = pace.Wait(ctx) // fails when ctx has ended: then there is nothing to wait for
@@ -134,7 +138,7 @@ func (t *teller) tellAll(ctx context.Context, key types.NamespacedName, pace *ra
 		}
 		note, told := join(about.notes)
 		t.mu.Unlock()
-		if err := t.write(ctx, key.Name, about.uid, note); err != nil {
+		if err := t.write(ctx, key, note); err != nil {
 			return err
 		}
 		t.mu.Lock()
@@ -146,10 +150,10 @@ func (t *teller) tellAll(ctx context.Context, key types.NamespacedName, pace *ra
 }
 
 // write is not cut short when the server stops.
-func (t *teller) write(ctx context.Context, profile string, uid types.UID, note string) error {
+func (t *teller) write(ctx context.Context, about topic, note string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellWithin)
 	defer cancel()
-	return t.client.Create(ctx, t.event(profile, uid, note))
+	return t.client.Create(ctx, t.event(about, note))
 }
 
 // join puts as many notes into one as an Event can hold, and says how many those are.
@@ -165,14 +169,14 @@ func join(notes []string) (note string, count int) {
 	return status.Note(strings.Join(notes[:count], "; ")), count
 }
 
-func (t *teller) event(profile string, uid types.UID, note string) *eventsv1.Event {
+func (t *teller) event(about topic, note string) *eventsv1.Event {
 	return &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: profile + "-", Namespace: metav1.NamespaceDefault},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: about.profile + "-", Namespace: metav1.NamespaceDefault},
 		EventTime:  metav1.NowMicro(),
-		Type:       corev1.EventTypeNormal, Reason: status.EventContributorsChanged, Action: "ManageContributors", Note: note,
+		Type:       corev1.EventTypeNormal, Reason: about.reason, Action: "ManageAccess", Note: note,
 		ReportingController: "berth-kfam", ReportingInstance: t.instance,
 		Regarding: corev1.ObjectReference{
-			APIVersion: kubeflowv1.GroupVersion.String(), Kind: "Profile", Name: profile, UID: uid,
+			APIVersion: kubeflowv1.GroupVersion.String(), Kind: "Profile", Name: about.profile, UID: about.uid,
 		},
 	}
 }

@@ -29,7 +29,7 @@ func notes(ctx context.Context, at place, profile string) (string, error) {
 	}
 	var all []string
 	for _, event := range events.Items {
-		if event.Regarding.Kind == "Profile" && event.Regarding.Name == profile && event.Reason == "ContributorsChanged" {
+		if event.Regarding.Kind == "Profile" && event.Regarding.Name == profile && event.ReportingController == "berth-kfam" {
 			all = append(all, event.Note)
 		}
 	}

@@ -30,6 +30,8 @@ type index struct {
 	// annotated and subjects find namespaces: by the annotation user of a binding, and by the key of a subject of any
 	// binding, which is what gives access. The number is that of bindings.
 	annotated, subjects map[string]map[string]int
+	// sorted are the namespaces of annotated, in order, of those users who were asked about since they last changed.
+	sorted map[string][]string
 	// newest is the newest version of a RoleBinding that was taken in.
 	newest version
 	// news is closed and replaced whenever something was taken in, if somebody waits for it.
@@ -51,6 +53,7 @@ func newIndex() *index {
 		spaces:    map[string]*space{},
 		annotated: map[string]map[string]int{},
 		subjects:  map[string]map[string]int{},
+		sorted:    map[string][]string{},
 		news:      make(chan struct{}),
 	}
 }
@@ -121,6 +124,7 @@ func (x *index) count(binding *rbacv1.RoleBinding, by int) {
 		return
 	}
 	if user, found := binding.Annotations[kubeflowv1.UserAnnotation]; found {
+		delete(x.sorted, user)
 		add(x.annotated, user, binding.Namespace, by)
 	}
 	for _, subject := range binding.Subjects {
@@ -165,6 +169,7 @@ func (x *index) profileNames() []string {
 // rowsIn are the entries of one namespace.
 type rowsIn struct {
 	namespace string
+	profile   *kubeflowv1.Profile // nil where there is none
 	rows      []row
 }
 
@@ -175,7 +180,7 @@ func (x *index) rows(namespaces []string, profilesOnly bool) []rowsIn {
 	all := make([]rowsIn, 0, len(namespaces))
 	for _, name := range namespaces {
 		if s := x.spaces[name]; s != nil && len(s.rows) > 0 && (s.profile != nil || !profilesOnly) {
-			all = append(all, rowsIn{name, s.rows})
+			all = append(all, rowsIn{name, s.profile, s.rows})
 		}
 	}
 	return all
@@ -184,8 +189,16 @@ func (x *index) rows(namespaces []string, profilesOnly bool) []rowsIn {
 // namespacesOf are the namespaces with bindings that are annotated with user, sorted.
 func (x *index) namespacesOf(user string) []string {
 	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return slices.Sorted(maps.Keys(x.annotated[user]))
+	sorted, known := x.sorted[user]
+	_, anywhere := x.annotated[user]
+	x.mu.RUnlock()
+	if known || !anywhere {
+		return sorted
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sorted[user] = slices.Sorted(maps.Keys(x.annotated[user]))
+	return x.sorted[user]
 }
 
 // reach are the namespaces in which u has any access.
@@ -238,6 +251,14 @@ func (x *index) held(name string) bool {
 		slices.ContainsFunc(s.namespace.OwnerReferences, func(ref metav1.OwnerReference) bool {
 			return ref.Kind == "Profile" && strings.HasPrefix(ref.APIVersion, kubeflowv1.GroupVersion.Group+"/")
 		})
+}
+
+// adopted says whether the namespace of p outlives it.
+func (x *index) adopted(p *kubeflowv1.Profile) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	s := x.spaces[p.Name]
+	return s != nil && s.namespace != nil && render.Adopted(p, s.namespace)
 }
 
 // contributorBindings are the bindings of contributors in the namespace, sorted by name.

@@ -31,6 +31,7 @@ import (
 	"berth.dev/berth/internal/identity"
 	"berth.dev/berth/internal/kube/apply"
 	"berth.dev/berth/internal/kube/slim"
+	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/render"
 )
 
@@ -223,7 +224,9 @@ func (s *Server) told(r *request, p *kubeflowv1.Profile, want wanted, changes []
 	if len(changes) == 0 {
 		return
 	}
+	var notes []string
 	for _, change := range changes {
+		notes = append(notes, describe(want.contributor, change, r.caller.Name))
 		message := "Removed a contributor"
 		if change.added {
 			message = "Added a contributor"
@@ -232,6 +235,6 @@ func (s *Server) told(r *request, p *kubeflowv1.Profile, want wanted, changes []
 		r.log.V(1).Info(message, "profile", want.namespace, "contributor", subjectName(want.contributor), "role", change.role, "by", r.caller.Name)
 	}
 	if p != nil {
-		s.teller.tell(p, want.contributor, changes, r.caller.Name)
+		s.teller.tell(p, status.EventContributorsChanged, notes...)
 	}
 }

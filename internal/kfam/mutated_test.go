@@ -135,7 +135,7 @@ func TestMutatedRequests_changeNothingOfOthers(t *testing.T) {
 		codes[code]++
 	}
 	for sender := range senders {
-		m := &mutants{rand.New(rand.NewPCG(20, uint64(sender))), good} //nolint:gosec // a fixed seed, and a small number
+		m := &mutants{rand.New(rand.NewPCG(20, uint64(sender))), good}
 		wait.Go(func() {
 			for range requests / senders {
 				counted(sendRaw(t, a, m.next()))
@@ -183,11 +183,11 @@ func sendRaw(t *testing.T, a *api, request string) (code string) {
 	}
 	n, err := conn.Read(reply)
 	if tcp, ok := conn.(*net.TCPConn); ok && errors.Is(err, os.ErrDeadlineExceeded) {
-		_ = tcp.CloseWrite() //nolint:errcheck // it may be closed already
+		_ = tcp.CloseWrite() // it may be closed already
 		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			t.Error(err)
 		}
-		n, _ = conn.Read(reply) //nolint:errcheck // what came is what counts
+		n, _ = conn.Read(reply) // what came is what counts
 	}
 	reply = reply[:n]
 	if strings.HasPrefix(string(reply), "HTTP/1.1 500") {

@@ -188,8 +188,11 @@ func TestCreateProfile_storesWhatAClusterAdminSends(t *testing.T) {
 	}
 	have := []any{p.Labels, p.Annotations, p.Spec.Owner, p.Spec.ResourceQuotaSpec.Hard, p.Spec.Plugins[0].Kind, string(plugin)}
 	want := []any{
-		map[string]string{"team": "ml"}, map[string]string{"note": "hello"}, rbacv1.Subject{Kind: "User", Name: ann},
-		map[corev1.ResourceName]kubeflowv1.Quantity{"cpu": "2"}, "WorkloadIdentity", `{"gcpServiceAccount":"a@b"}`,
+		map[string]string{"team": "ml"},
+		map[string]string{"note": "hello"},
+		rbacv1.Subject{Kind: "User", Name: ann},
+		map[corev1.ResourceName]kubeflowv1.Quantity{"cpu": "2"},
+		"WorkloadIdentity", `{"gcpServiceAccount":"a@b"}`,
 	}
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("-want, +got:\n%s", diff)

@@ -4,6 +4,7 @@
 package kfam
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,22 +19,21 @@ import (
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/access"
 	"berth.dev/berth/internal/kube/apply"
+	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/render"
 )
 
 // readBody reads the body of r with decode.
 func readBody[T any](r *request, decode func([]byte) (T, error)) (T, error) {
+	var none T
 	data, err := io.ReadAll(r.Body)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return none, err
+	}
 	if err != nil {
-		var none T
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return none, err
-		}
 		return none, failure{http.StatusBadRequest, "the body could not be read to its end"}
 	}
 	if len(data) == 0 {
-		var none T
 		return none, failure{http.StatusForbidden, io.EOF.Error()}
 	}
 	return decode(data)
@@ -55,8 +55,10 @@ func decodeProfile(data []byte) (*kubeflowv1.Profile, error) {
 		return nil, failure{http.StatusBadRequest, `metadata.name is missing: send it, for example "metadata": {"name": "team-a"}`}
 	}
 	if sent.Spec.Owner.Name == "" || sent.Spec.Owner.Kind == "" {
-		return nil, failure{http.StatusBadRequest,
-			`spec.owner is missing or not whole: send it, for example "owner": {"kind": "User", "name": "alice@example.com"}`}
+		return nil, failure{
+			http.StatusBadRequest,
+			`spec.owner is missing or not whole: send it, for example "owner": {"kind": "User", "name": "alice@example.com"}`,
+		}
 	}
 	return &kubeflowv1.Profile{
 		ObjectMeta: metav1.ObjectMeta{
@@ -78,7 +80,7 @@ func (s *Server) createProfile(_ http.ResponseWriter, r *request) error {
 	if err := s.Client.Create(r.Context(), p, apply.FieldOwner); err != nil {
 		return fmt.Errorf("create profile %q: %w", p.Name, err)
 	}
-	r.log.Info("Created a profile", "profile", p.Name)
+	s.toldOfProfile(r, p, "created")
 	s.index.await(r.Context(), func(x *index) bool {
 		known := x.spaces[p.Name].owner()
 		return known != nil && known.UID == p.UID
@@ -104,12 +106,20 @@ func (s *Server) deleteProfile(_ http.ResponseWriter, r *request) error {
 	if err != nil {
 		return fmt.Errorf("delete profile %q: %w", name, err)
 	}
-	r.log.Info("Deleted a profile", "profile", name)
+	s.toldOfProfile(r, p, "deleted")
 	s.index.await(r.Context(), func(x *index) bool {
 		known := x.spaces[name].owner()
 		return known == nil || known.UID != uid || !known.DeletionTimestamp.IsZero()
 	})
 	return nil
+}
+
+// toldOfProfile logs what was done and has an Event written.
+func (s *Server) toldOfProfile(r *request, p *kubeflowv1.Profile, done string) {
+	by := cmp.Or(r.caller.Name, platform)
+	r.log.Info("A profile was "+done, "profile", p.Name)
+	r.log.V(1).Info("A profile was "+done, "profile", p.Name, "owner", p.Spec.Owner.Name, "by", by)
+	s.teller.tell(p, status.EventRequested, fmt.Sprintf("%s for %s %s by %s", done, p.Spec.Owner.Kind, p.Spec.Owner.Name, by))
 }
 
 // allowed turns an answer into a decision, asking RBAC where that is what it depends on. No answer from RBAC is a no,

@@ -81,7 +81,12 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET /metrics", s.metrics.handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
-	return s.recovered(withoutSlash(mux))
+	// A browser says where a request comes from: no page of another site may use the cookies of whoever looks at it.
+	ownPages := http.NewCrossOriginProtection()
+	ownPages.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "this was sent by a page of another site", http.StatusForbidden)
+	}))
+	return s.recovered(ownPages.Handler(withoutSlash(mux)))
 }
 
 // withoutSlash serves a path with a slash at its end, or more, like the one without. A redirect, which the mux would

@@ -205,7 +205,7 @@ func TestTLS_followsTheCertificate(t *testing.T) {
 	first := writeCertificate(t, how, 1)
 	a := listen(t, at, how)
 	serves := func(want []byte) error {
-		dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the test compares the certificate itself
+		dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // the test compares the certificate itself
 		conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(a.url, "http://"))
 		if err != nil {
 			return err

@@ -112,7 +112,9 @@ func watchAccess(t testing.TB, at place, ns, who string) *accessWatch {
 func (w *accessWatch) take(kind string, event watch.Event, who string, seen *bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	have, name, gives := w.bindings, "", false
+	have := w.bindings
+	var name string
+	var gives bool
 	switch obj := event.Object.(type) {
 	case *rbacv1.RoleBinding:
 		name = obj.Name

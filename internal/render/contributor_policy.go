@@ -76,7 +76,7 @@ func Contributors(p *kubeflowv1.Profile, config Config, adopted bool,
 		if aggregated {
 			continue
 		}
-		if isForeign(there, adopted) {
+		if there != nil && StaysForeign(there, adopted) {
 			object.SetLabels(nil)
 			object.SetOwnerReferences(nil)
 		}
@@ -87,7 +87,7 @@ func Contributors(p *kubeflowv1.Profile, config Config, adopted bool,
 		switch {
 		case !IsContributorPolicy(policy):
 		case paired[policy.Name]:
-			if aggregated && !isForeign(policy, adopted) {
+			if aggregated && !StaysForeign(policy, adopted) {
 				admission.Replaced = append(admission.Replaced, policy)
 			}
 		case policy.Labels[kubeflowv1.ManagedByLabel] == kubeflowv1.ManagedByValue:
@@ -103,17 +103,14 @@ func byName(bindings []*rbacv1.RoleBinding) []*rbacv1.RoleBinding {
 }
 
 // IsContributorPolicy says whether policy lets contributors in, by its two annotations, whoever made it.
-func IsContributorPolicy(policy *securityv1beta1.AuthorizationPolicy) bool {
-	return annotated(policy) && !slices.Contains(Names, policy.Name)
+func IsContributorPolicy(policy metav1.Object) bool {
+	return annotated(policy) && !slices.Contains(Names, policy.GetName())
 }
 
-// isForeign says whether policy is to stay somebody else's although its contents are ours: where another program keeps
+// StaysForeign says whether policy is to stay somebody else's although its contents are ours: where another program keeps
 // it, and in a namespace that outlives the profile.
-func isForeign(policy *securityv1beta1.AuthorizationPolicy, adopted bool) bool {
-	if policy == nil {
-		return false
-	}
-	keeper := policy.Labels[kubeflowv1.ManagedByLabel]
+func StaysForeign(policy metav1.Object, adopted bool) bool {
+	keeper := policy.GetLabels()[kubeflowv1.ManagedByLabel]
 	return keeper != kubeflowv1.ManagedByValue && (adopted || keeper != "")
 }
 
@@ -134,6 +131,11 @@ func ContributorPolicy(p *kubeflowv1.Profile, config Config, binding *rbacv1.Rol
 		return !annotated(live) && live.GetLabels()[kubeflowv1.ManagedByLabel] != kubeflowv1.ManagedByValue && !ownedBy(live, p)
 	}
 	return object, true
+}
+
+// Admissible says whether c can be let in through the mesh without letting others in.
+func Admissible(config Config, c Contributor) bool {
+	return len(contributorRules(config, c.Role, []rbacv1.Subject{c.Subject})) > 0
 }
 
 func ownedBy(obj metav1.Object, p *kubeflowv1.Profile) bool {

@@ -87,7 +87,10 @@ func policy(p *kubeflowv1.Profile, config Config, name, purpose string, annotati
 			{Group: GatewayKind.Group, Kind: GatewayKind.Kind, Name: waypointName},
 		}
 	}
-	return Object{Resource: ap, Purpose: purpose, Exact: []string{"spec"}}
+	return Object{
+		Resource: ap, Purpose: purpose, Exact: []string{"spec"},
+		AbsentAnnotations: []string{"istio.io/dry-run"}, // it would switch the policy off
+	}
 }
 
 // ownerRules are, in this order: the owner, the namespace itself, Knative's probes, the culling of idle notebooks and,

@@ -26,6 +26,7 @@ const (
 	EventPluginRevoked   = "PluginRevoked"
 	EventPluginFailed    = "PluginFailed"
 
+	EventRequested           = "Requested"
 	EventContributorsChanged = "ContributorsChanged"
 	EventContributorPolicies = "ContributorPolicies"
 	EventContributorRefused  = "ContributorRefused"

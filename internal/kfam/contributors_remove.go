@@ -1,0 +1,108 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kfam
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/identity"
+	"berth.dev/berth/internal/kube/apply"
+	"berth.dev/berth/internal/render"
+)
+
+// remove takes want's access away, whatever its objects are called and however much of them there is. p is nil where
+// the profile is gone.
+func (c *contributors) remove(ctx context.Context, p *kubeflowv1.Profile, want wanted) ([]change, error) {
+	unlock, err := c.busy.Lock(ctx, want.namespace+"\x00"+identity.Key(want.contributor.Subject))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+
+	have := c.bindingsOf(want.namespace, want.contributor.Subject)
+	changes, err := c.removeFrom(ctx, p, want, have)
+	if apierrors.IsConflict(err) || err == nil && len(changes) == 0 {
+		// The index may be a moment behind, or another process was faster.
+		if have, err = c.liveBindingsOf(ctx, want.namespace, want.contributor.Subject); err != nil {
+			return changes, err
+		}
+		var more []change
+		more, err = c.removeFrom(ctx, p, want, have)
+		changes = append(changes, more...)
+	}
+	if err != nil {
+		return changes, err
+	}
+	// Besides those of the bindings, policies that are theirs by the annotations: such as the rest of a pair whose other
+	// half was deleted by hand.
+	named := policiesOf(have...)
+	found, err := c.removePolicies(ctx, want.namespace, func(policy metav1.Object) bool {
+		annotations := policy.GetAnnotations()
+		return named(policy) || annotations[kubeflowv1.UserAnnotation] == want.contributor.Subject.Name &&
+			annotations[kubeflowv1.RoleAnnotation] == want.contributor.Role
+	})
+	if err != nil {
+		return changes, err
+	}
+	if len(changes) == 0 && !found {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: "rolebinding"},
+			render.BindingNames(want.contributor)[0])
+	}
+	return changes, nil
+}
+
+// removeFrom takes want's access out of those of bindings that give it.
+func (c *contributors) removeFrom(ctx context.Context, p *kubeflowv1.Profile, want wanted, bindings []*rbacv1.RoleBinding) ([]change, error) {
+	var changes []change
+	for _, binding := range bindings {
+		if !hasRole(binding, want.contributor.Role) {
+			continue
+		}
+		if err := c.takeOut(ctx, p, binding, want.contributor.Subject); err != nil {
+			return changes, err
+		}
+		changes = append(changes, change{role: want.contributor.Role})
+	}
+	return changes, nil
+}
+
+// takeOut takes subject out of binding: with the binding itself, where that is for nobody else. Its policy is then left
+// to be removed.
+func (c *contributors) takeOut(ctx context.Context, p *kubeflowv1.Profile, binding *rbacv1.RoleBinding, subject rbacv1.Subject) error {
+	others := slices.DeleteFunc(slices.Clone(binding.Subjects), func(s rbacv1.Subject) bool { return identity.Key(s) == identity.Key(subject) })
+	if len(others) > 0 {
+		reduced := binding.DeepCopy()
+		reduced.Subjects = others
+		err := c.client.Patch(ctx, reduced, client.MergeFromWithOptions(binding, client.MergeFromWithOptimisticLock{}), apply.FieldOwner)
+		if err != nil {
+			return fmt.Errorf("take a contributor out of RoleBinding %q: %w", binding.Name, err)
+		}
+		c.index.awaitWritten(ctx, reduced)
+		if p == nil {
+			return nil
+		}
+		return c.admit(ctx, p, reduced)
+	}
+	uid := binding.UID
+	if err := client.IgnoreNotFound(c.client.Delete(ctx, binding, client.Preconditions{UID: &uid})); err != nil {
+		return fmt.Errorf("delete RoleBinding %q: %w", binding.Name, err)
+	}
+	if c.config.ContributorPolicies == render.PolicyAggregated && p != nil {
+		c.index.awaitGone(ctx, binding)
+		if err := c.aggregate(ctx, p); err != nil {
+			return err
+		}
+	}
+	c.index.awaitGone(ctx, binding)
+	return nil
+}

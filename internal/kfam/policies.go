@@ -1,0 +1,137 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kfam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/render"
+)
+
+// admit lets the subjects of binding in through the mesh.
+func (c *contributors) admit(ctx context.Context, p *kubeflowv1.Profile, binding *rbacv1.RoleBinding) error {
+	if c.config.ContributorPolicies == render.PolicyAggregated {
+		c.index.awaitWritten(ctx, binding)
+		return c.aggregate(ctx, p)
+	}
+	policy, possible := render.ContributorPolicy(p, c.config, binding)
+	if !possible {
+		return nil
+	}
+	// One that is there and stays somebody else's is for the controller to put right.
+	others, adopted := policy.Foreign, c.index.adopted(p)
+	policy.Foreign = func(live metav1.Object) bool { return others(live) || render.StaysForeign(live, adopted) }
+	return withoutMesh(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		_, err := c.writer.Ensure(ctx, policy)
+		return err
+	}))
+}
+
+// aggregate brings the one policy of p's namespace in line with the RoleBindings there. The policy is looked at before
+// the bindings, past the index: another process, which knows of bindings that came later, may have written it, and then
+// they are among the bindings, too. It is written only if it is still the one that was looked at.
+func (c *contributors) aggregate(ctx context.Context, p *kubeflowv1.Profile) error {
+	unlock, err := c.busy.Lock(ctx, p.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return withoutMesh(retry.RetryOnConflict(manyWriters, func() error {
+		looked := &metav1.PartialObjectMetadata{}
+		looked.SetGroupVersionKind(render.AuthorizationPolicyKind)
+		err := c.client.Get(ctx, client.ObjectKey{Namespace: p.Name, Name: render.InviteesPolicyName}, looked)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("read the policy of the contributors of profile %q: %w", p.Name, err)
+		}
+		bindings, err := c.liveBindings(ctx, p.Name)
+		if err != nil {
+			return err
+		}
+		policy := render.InviteesPolicy(p, c.config, bindings)
+		overtaken := false
+		policy.Foreign = func(live metav1.Object) bool {
+			overtaken = live.GetResourceVersion() != looked.ResourceVersion
+			return overtaken
+		}
+		ops, err := c.writer.Plan(ctx, p.UID, []render.Object{policy}, nil)
+		for _, op := range ops {
+			if err == nil {
+				_, err = c.writer.Do(ctx, op)
+			}
+		}
+		if err == nil && overtaken {
+			err = apierrors.NewConflict(schema.GroupResource{Resource: "authorizationpolicies"}, policy.GetName(), errors.New("somebody else wrote it"))
+		}
+		return err
+	}))
+}
+
+// manyWriters lets as many replicas as anybody runs write one object in turn.
+var manyWriters = wait.Backoff{Steps: 12, Duration: 5 * time.Millisecond, Factor: 1.6, Jitter: 0.5, Cap: time.Second}
+
+// withoutMesh is err, unless it says that the cluster has no mesh: then there is nobody to be kept out by it.
+func withoutMesh(err error) error {
+	if meta.IsNoMatchError(err) {
+		return nil
+	}
+	return err
+}
+
+// policiesOf matches the policies of bindings, by their names.
+func policiesOf(bindings ...*rbacv1.RoleBinding) func(metav1.Object) bool {
+	return func(policy metav1.Object) bool {
+		return slices.ContainsFunc(bindings, func(binding *rbacv1.RoleBinding) bool {
+			return policy.GetName() == render.ContributorPolicyName(binding.Name)
+		})
+	}
+}
+
+// removePolicies removes those policies of contributors that match and belong to no RoleBinding. Others are left alone
+// whatever they are called: whoever may make a RoleBinding chooses the name of its policy.
+func (c *contributors) removePolicies(ctx context.Context, namespace string, matches func(metav1.Object) bool) (found bool, err error) {
+	err = withoutMesh(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		some, err := c.tryToRemovePolicies(ctx, namespace, matches)
+		found = found || some
+		return err
+	}))
+	return found, err
+}
+
+func (c *contributors) tryToRemovePolicies(ctx context.Context, namespace string, matches func(metav1.Object) bool) (found bool, err error) {
+	var policies metav1.PartialObjectMetadataList
+	policies.SetGroupVersionKind(render.AuthorizationPolicyKind.GroupVersion().WithKind(render.AuthorizationPolicyKind.Kind + "List"))
+	if err := c.client.List(ctx, &policies, client.InNamespace(namespace)); err != nil {
+		return false, fmt.Errorf("list the policies of namespace %q: %w", namespace, err)
+	}
+	paired := policiesOf(c.index.contributorBindings(namespace)...)
+	for i := range policies.Items {
+		policy := &policies.Items[i]
+		if !matches(policy) || paired(policy) || !render.IsContributorPolicy(policy) {
+			continue
+		}
+		// As it was looked at: what has taken its place since is somebody else's.
+		exactly := client.Preconditions{UID: &policy.UID, ResourceVersion: &policy.ResourceVersion}
+		gone := &securityv1beta1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: policy.Name}}
+		if err := client.IgnoreNotFound(c.client.Delete(ctx, gone, exactly)); err != nil {
+			return found, fmt.Errorf("delete AuthorizationPolicy %q: %w", policy.Name, err)
+		}
+		found = true
+	}
+	return found, nil
+}
