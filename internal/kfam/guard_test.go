@@ -7,14 +7,17 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	istiosecurity "istio.io/api/security/v1beta1"
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+	"k8s.io/client-go/rest"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/kfam"
 	"berth.dev/berth/internal/testkit"
 )
 
@@ -119,4 +122,17 @@ func TestEvents_tellOfProfiles(t *testing.T) {
 	eventuallyNotes(t, at, name, "created for User "+ann+" by "+ann)
 	a.must(http.MethodDelete, profilesPath+"/"+name, "", user(ann))
 	eventuallyNotes(t, at, name, "deleted for User "+ann+" by "+ann)
+}
+
+// A server that can't read the cluster ends, to be started again, rather than being up and never ready.
+func TestServe_endsWhereTheClusterCantBeRead(t *testing.T) {
+	t.Parallel()
+	var options kfam.Options
+	if err := kfam.Connect(&rest.Config{Host: "https://127.0.0.1:1"}, &options); err != nil {
+		t.Fatal(err)
+	}
+	err := kfam.New(options).Serve(t.Context(), kfam.Listen{Address: "127.0.0.1:0"})
+	if err == nil || !strings.Contains(err.Error(), "read the cluster") {
+		t.Errorf("it ends with %v", err)
+	}
 }

@@ -146,26 +146,36 @@ type Listen struct {
 // stopWithin is how long requests that are being served have when the server stops.
 const stopWithin = 20 * time.Second
 
+// listen opens the address. The certificate is read again until ctx ends.
+func (s *Server) listen(ctx context.Context, listen Listen) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", listen.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if listen.CertFile == "" {
+		return listener, nil
+	}
+	watcher, err := certwatcher.New(listen.CertFile, listen.KeyFile)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the certificate: %w", err), listener.Close())
+	}
+	go func() {
+		if err := watcher.Start(ctx); err != nil {
+			s.Log.Error(err, "The certificate is not read again when it changes")
+		}
+	}()
+	return tls.NewListener(listener, &tls.Config{
+		MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, NextProtos: []string{"h2", "http/1.1"},
+	}), nil
+}
+
 // Serve starts s and serves it until ctx ends and all requests have been answered.
 func (s *Server) Serve(ctx context.Context, listen Listen) error {
-	var listening net.ListenConfig
-	listener, err := listening.Listen(ctx, "tcp", listen.Address)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
 	watchCtx, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWatching() // after the last request, which may wait for what it wrote
-	if listen.CertFile != "" {
-		watcher, err := certwatcher.New(listen.CertFile, listen.KeyFile)
-		if err != nil {
-			return errors.Join(fmt.Errorf("read the certificate: %w", err), listener.Close())
-		}
-		go func() {
-			if err := watcher.Start(watchCtx); err != nil {
-				s.Log.Error(err, "The certificate is not read again when it changes")
-			}
-		}()
-		listener = tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, NextProtos: []string{"h2", "http/1.1"}})
+	listener, err := s.listen(watchCtx, listen)
+	if err != nil {
+		return err
 	}
 	server := &http.Server{
 		Handler:           s.Handler(),
@@ -180,20 +190,20 @@ func (s *Server) Serve(ctx context.Context, listen Listen) error {
 	tellCtx, stopTelling := context.WithCancel(watchCtx) // after the last request, too
 	defer stopTelling()
 	go func() { defer close(told); s.teller.run(tellCtx) }()
+	ended := make(chan error, 2)
 	go func() {
-		if err := s.Start(watchCtx); err != nil && ctx.Err() == nil {
-			s.Log.Error(err, "Could not read the cluster")
+		if err := s.Start(watchCtx); err != nil {
+			ended <- fmt.Errorf("read the cluster: %w", err)
 		}
 	}()
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- fmt.Errorf("serve: %w", server.Serve(listener)) }()
 	if listen.Listening != nil {
 		listen.Listening(listener.Addr())
 	}
 	s.Log.Info("Serving the access-management API", "address", listener.Addr().String(), "trustHeader", s.Authentication.Trust)
 	select {
 	case err := <-ended:
-		return fmt.Errorf("serve: %w", err)
+		return errors.Join(err, server.Close())
 	case <-ctx.Done():
 	}
 	s.stopping.Store(true)
