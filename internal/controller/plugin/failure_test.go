@@ -96,9 +96,12 @@ func TestPlugins_withoutCredentialsAreNoHotLoopAndBlockNoDeletion(t *testing.T) 
 		t.Errorf("%d tries within a few seconds", len(calls))
 	}
 	for _, name := range []string{name, none} {
-		if records := profile(t, c, name).Status.Plugins; len(records) > 0 {
-			t.Errorf("on record although nothing was bound: %v", records)
-		}
+		testkit.Eventually(t, controllertest.Patience, func() error { // it is there while the provider is being called
+			if records := profile(t, c, name).Status.Plugins; len(records) > 0 {
+				return fmt.Errorf("on record although nothing was bound: %v", records)
+			}
+			return nil
+		})
 		controllertest.Delete(t, c, name)
 	}
 	for _, name := range []string{name, none} {
