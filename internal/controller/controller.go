@@ -162,7 +162,7 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	enqueueAll = func() { enqueue(context.Background()) } //nolint:forbidigo // the file's watcher has no context to pass
 
 	contributors := contributor.New(contributor.Options{
-		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Config: o.Render,
+		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Config: o.Render, Now: time.Now,
 	})
 	if err := contributors.Register(mgr, kinds); err != nil {
 		return err

@@ -253,14 +253,6 @@ func (x *index) held(name string) bool {
 		})
 }
 
-// adopted says whether the namespace of p outlives it.
-func (x *index) adopted(p *kubeflowv1.Profile) bool {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	s := x.spaces[p.Name]
-	return s != nil && s.namespace != nil && render.Adopted(p, s.namespace)
-}
-
 // contributorBindings are the bindings of contributors in the namespace, sorted by name.
 func (x *index) contributorBindings(namespace string) []*rbacv1.RoleBinding {
 	x.mu.RLock()

@@ -35,8 +35,7 @@ func (c *contributors) admit(ctx context.Context, p *kubeflowv1.Profile, binding
 		return nil
 	}
 	// One that is there and stays somebody else's is for the controller to put right.
-	others, adopted := policy.Foreign, c.index.adopted(p)
-	policy.Foreign = func(live metav1.Object) bool { return others(live) || render.StaysForeign(live, adopted) }
+	policy.Foreign = func(live metav1.Object) bool { return !render.IsOurs(live, p) }
 	return withoutMesh(retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		_, err := c.writer.Ensure(ctx, policy)
 		return err

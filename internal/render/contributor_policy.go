@@ -76,7 +76,7 @@ func Contributors(p *kubeflowv1.Profile, config Config, adopted bool,
 		if aggregated {
 			continue
 		}
-		if there != nil && StaysForeign(there, adopted) {
+		if there != nil && !IsOurs(there, p) {
 			object.SetLabels(nil)
 			object.SetOwnerReferences(nil)
 		}
@@ -87,10 +87,10 @@ func Contributors(p *kubeflowv1.Profile, config Config, adopted bool,
 		switch {
 		case !IsContributorPolicy(policy):
 		case paired[policy.Name]:
-			if aggregated && !StaysForeign(policy, adopted) {
+			if aggregated && !staysForeign(policy, p, adopted) {
 				admission.Replaced = append(admission.Replaced, policy)
 			}
-		case policy.Labels[kubeflowv1.ManagedByLabel] == kubeflowv1.ManagedByValue:
+		case IsOurs(policy, p):
 			admission.Stale = append(admission.Stale, policy)
 		}
 	}
@@ -107,11 +107,15 @@ func IsContributorPolicy(policy metav1.Object) bool {
 	return annotated(policy) && !slices.Contains(Names, policy.GetName())
 }
 
-// StaysForeign says whether policy is to stay somebody else's although its contents are ours: where another program keeps
-// it, and in a namespace that outlives the profile.
-func StaysForeign(policy metav1.Object, adopted bool) bool {
-	keeper := policy.GetLabels()[kubeflowv1.ManagedByLabel]
-	return keeper != kubeflowv1.ManagedByValue && (adopted || keeper != "")
+// IsOurs says whether we made obj for p. Policies of contributors that others made are put right, and stay theirs.
+func IsOurs(obj metav1.Object, p *kubeflowv1.Profile) bool {
+	return obj.GetLabels()[kubeflowv1.ManagedByLabel] == kubeflowv1.ManagedByValue || ownedBy(obj, p)
+}
+
+// staysForeign says whether policy is not for us to replace by the one for all: where another program keeps it, and in
+// a namespace that outlives the profile.
+func staysForeign(policy metav1.Object, p *kubeflowv1.Profile, adopted bool) bool {
+	return !IsOurs(policy, p) && (adopted || policy.GetLabels()[kubeflowv1.ManagedByLabel] != "")
 }
 
 // ContributorPolicy lets the subjects of a contributor's binding in through the mesh. Without anybody who could be let
@@ -128,7 +132,7 @@ func ContributorPolicy(p *kubeflowv1.Profile, config Config, binding *rbacv1.Rol
 	object := policy(p, config, ContributorPolicyName(binding.Name), "lets a contributor in through the mesh", annotations, rules)
 	object.Foreign = func(live metav1.Object) bool {
 		// Whoever may make a RoleBinding must not rewrite any policy by choosing its name.
-		return !annotated(live) && live.GetLabels()[kubeflowv1.ManagedByLabel] != kubeflowv1.ManagedByValue && !ownedBy(live, p)
+		return !annotated(live) && !IsOurs(live, p)
 	}
 	return object, true
 }

@@ -64,7 +64,7 @@ func TestContributors(t *testing.T) {
 		"no annotations":           {bindings: bindings{bindingOf("x", nil, rbacv1.Subject{Kind: "User", Name: "x"})}},
 		"the owner's binding":      {bindings: bindings{bindingFor("namespaceAdmin", "ann@example.com")}},
 		"a binding that is going":  {bindings: bindings{going}, policies: policies{policyNamed("alice", "berth")}, want: result{Stale: []string{"alice"}}},
-		"an unlabelled pair":       {bindings: bindings{alice}, policies: policies{policyNamed("alice", "")}, want: result{Kept: []string{"alice"}}},
+		"an unlabelled pair":       {bindings: bindings{alice}, policies: policies{policyNamed("alice", "")}, want: result{Kept: []string{"alice*"}}},
 		"an adopted pair":          {adopted: true, bindings: bindings{alice}, policies: policies{policyNamed("alice", "")}, want: result{Kept: []string{"alice*"}}},
 		"our own in an adopted":    {adopted: true, bindings: bindings{alice}, policies: policies{policyNamed("alice", "berth")}, want: result{Kept: []string{"alice"}}},
 		"another program's pair":   {bindings: bindings{alice}, policies: policies{policyNamed("alice", "Helm")}, want: result{Kept: []string{"alice*"}}},

@@ -36,6 +36,8 @@ type Options struct {
 	Recorder events.EventRecorder
 	// Config is what the administrator decided.
 	Config render.Config
+	// Now is the time.
+	Now func() time.Time
 }
 
 // Reconciler makes the policies of contributors match their RoleBindings.
@@ -47,6 +49,7 @@ type Reconciler struct {
 	indexed bool // the cache finds the policies of contributors
 	// refusals are those that were told.
 	refusals refusals
+	held     held
 }
 
 // New returns a Reconciler. Register makes it run.
@@ -59,42 +62,45 @@ const conflictPause = 50 * time.Millisecond
 
 // Reconcile makes the policies in p's namespace match the RoleBindings there.
 func (r *Reconciler) Reconcile(ctx context.Context, p *kubeflowv1.Profile) (ctrl.Result, error) {
-	err := r.reconcile(ctx, p)
+	wait, err := r.reconcile(ctx, p)
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: conflictPause}, nil
 	}
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return ctrl.Result{}, nil // there is nobody to be let in any more
 	}
-	return ctrl.Result{}, err
+	return ctrl.Result{RequeueAfter: wait}, err
 }
 
-func (r *Reconciler) reconcile(ctx context.Context, p *kubeflowv1.Profile) error {
+// reconcile says when to look again, if something is to wait.
+func (r *Reconciler) reconcile(ctx context.Context, p *kubeflowv1.Profile) (wait time.Duration, err error) {
 	if !p.DeletionTimestamp.IsZero() {
 		r.refusals.changed(p.UID, nil)
-		return nil
+		r.held.ripe(p.UID, r.Now(), todo{})
+		return 0, nil
 	}
 	if !r.mesh.Served().AuthorizationPolicy {
-		return nil
+		return 0, nil
 	}
 	// First what the cache has, which costs nothing and is nearly always enough. What it says has to be written is
 	// decided again on what there is: RoleBinding and policy come by watches of their own, one after the other, and
 	// the access-management API may be about to write the second.
 	t, err := r.look(ctx, view{r.Client, client.MatchingFields{contributorIndex: indexed}}, p)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if !t.isEmpty() {
 		if going, err := r.going(ctx, p); err != nil || going {
-			return err
+			return 0, err
 		}
 		if t, err = r.look(ctx, view{Reader: r.Direct}, p); err != nil {
-			return err
+			return 0, err
 		}
 	}
+	t, wait = r.held.ripe(p.UID, r.Now(), t)
 	changes, err := r.do(ctx, t)
 	r.tell(p, t, changes)
-	return err
+	return wait, err
 }
 
 // going says, past the cache, whether p is being deleted or gone: what is written for it then, nobody may clear away.

@@ -109,17 +109,18 @@ func TestSwitch_losesNobody(t *testing.T) {
 	c := controllertest.Client(t, cfg)
 	first := controllertest.Start(t, cfg)
 	p := team(t, c)
-	each := map[string]string{}
+	begin, each := map[string]string{}, map[string]string{}
 	var users []string
 	for i := range 8 {
 		name, who := fmt.Sprintf("hand-made-%d", i), fmt.Sprintf("user-%d@example.com", i)
+		users, each[name], begin[name] = append(users, who), lets(who), lets(who)
 		if i%2 == 0 {
 			create(t, c, kubeflows(p.Name, name, who))
+			begin[name] = asOthers(lets(who))
 		}
 		create(t, c, binding(p.Name, name, user(who)))
-		users, each[name] = append(users, who), lets(who)
 	}
-	awaitPolicies(t, c, p, perContributor(each))
+	awaitPolicies(t, c, p, perContributor(begin))
 	first.Stop(t)
 
 	seen := follow(t, cfg, p.Name, users)
@@ -187,7 +188,6 @@ func TestSwitch_waitsForWhatReplaces(t *testing.T) {
 	awaitPolicies(t, c, p, map[string]string{"ns-access-istio": lets(alice, bob)})
 	running.Stop(t)
 	controllertest.Start(t, cfg, refusing.watch(refuse("alice-edit")))
-	create(t, c, kubeflows(p.Name, "carol-edit", "carol@example.com"))
 	carol := create(t, c, binding(p.Name, "carol-edit", user("carol@example.com")))
 	want := map[string]string{"ns-access-istio": lets(alice, bob), "bob-edit": lets(bob), "carol-edit": lets("carol@example.com")}
 	awaitPolicies(t, c, p, want)
