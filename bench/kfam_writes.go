@@ -14,7 +14,7 @@ import (
 )
 
 // changesMeasured is how many contributors are added and removed.
-const changesMeasured = 1500
+const changesMeasured = 1000
 
 // guest is one who is no contributor yet, in a profile.
 func guest(i int) string { return fmt.Sprintf("guest-%05d@example.com", i) }

@@ -10,7 +10,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,16 +44,16 @@ func (c *contributors) remove(ctx context.Context, p *kubeflowv1.Profile, want w
 	}
 	// Besides those of the bindings, policies that are theirs by the annotations: such as the rest of a pair whose other
 	// half was deleted by hand.
-	named := policiesOf(have...)
-	found, err := c.removePolicies(ctx, want.namespace, func(policy metav1.Object) bool {
-		annotations := policy.GetAnnotations()
-		return named(policy) || annotations[kubeflowv1.UserAnnotation] == want.contributor.Subject.Name &&
-			annotations[kubeflowv1.RoleAnnotation] == want.contributor.Role
-	})
+	named := policiesOf(slices.DeleteFunc(have, func(binding *rbacv1.RoleBinding) bool { return !hasRole(binding, want.contributor.Role) })...)
+	found, err := c.removePolicies(ctx, want.namespace, named)
 	if err != nil {
 		return changes, err
 	}
-	if len(changes) == 0 && !found {
+	stray, err := c.removeStray(ctx, want, named)
+	if err != nil {
+		return changes, err
+	}
+	if len(changes) == 0 && !found && !stray {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: "rolebinding"},
 			render.BindingNames(want.contributor)[0])
 	}

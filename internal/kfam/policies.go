@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -92,45 +93,73 @@ func withoutMesh(err error) error {
 	return err
 }
 
-// policiesOf matches the policies of bindings, by their names.
-func policiesOf(bindings ...*rbacv1.RoleBinding) func(metav1.Object) bool {
-	return func(policy metav1.Object) bool {
-		return slices.ContainsFunc(bindings, func(binding *rbacv1.RoleBinding) bool {
-			return policy.GetName() == render.ContributorPolicyName(binding.Name)
-		})
+// policiesOf are the names of the policies of bindings.
+func policiesOf(bindings ...*rbacv1.RoleBinding) map[string]bool {
+	names := map[string]bool{}
+	for _, binding := range bindings {
+		names[render.ContributorPolicyName(binding.Name)] = true
 	}
+	return names
 }
 
-// removePolicies removes those policies of contributors that match and belong to no RoleBinding. Others are left alone
-// whatever they are called: whoever may make a RoleBinding chooses the name of its policy.
-func (c *contributors) removePolicies(ctx context.Context, namespace string, matches func(metav1.Object) bool) (found bool, err error) {
-	err = withoutMesh(retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		some, err := c.tryToRemovePolicies(ctx, namespace, matches)
-		found = found || some
-		return err
-	}))
-	return found, err
-}
-
-func (c *contributors) tryToRemovePolicies(ctx context.Context, namespace string, matches func(metav1.Object) bool) (found bool, err error) {
-	var policies metav1.PartialObjectMetadataList
-	policies.SetGroupVersionKind(render.AuthorizationPolicyKind.GroupVersion().WithKind(render.AuthorizationPolicyKind.Kind + "List"))
-	if err := c.client.List(ctx, &policies, client.InNamespace(namespace)); err != nil {
-		return false, fmt.Errorf("list the policies of namespace %q: %w", namespace, err)
-	}
+// removePolicies removes the policies of those names that belong to no RoleBinding any more.
+func (c *contributors) removePolicies(ctx context.Context, namespace string, names map[string]bool) (found bool, err error) {
 	paired := policiesOf(c.index.contributorBindings(namespace)...)
-	for i := range policies.Items {
-		policy := &policies.Items[i]
-		if !matches(policy) || paired(policy) || !render.IsContributorPolicy(policy) {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if paired[name] {
 			continue
 		}
-		// As it was looked at: what has taken its place since is somebody else's.
-		exactly := client.Preconditions{UID: &policy.UID, ResourceVersion: &policy.ResourceVersion}
-		gone := &securityv1beta1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: policy.Name}}
-		if err := client.IgnoreNotFound(c.client.Delete(ctx, gone, exactly)); err != nil {
-			return found, fmt.Errorf("delete AuthorizationPolicy %q: %w", policy.Name, err)
+		err := withoutMesh(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			policy := &metav1.PartialObjectMetadata{}
+			policy.SetGroupVersionKind(render.AuthorizationPolicyKind)
+			if err := c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, policy); err != nil {
+				return client.IgnoreNotFound(err)
+			}
+			removed, err := c.removePolicy(ctx, policy)
+			found = found || removed
+			return err
+		}))
+		if err != nil {
+			return found, fmt.Errorf("delete AuthorizationPolicy %q: %w", name, err)
 		}
-		found = true
 	}
 	return found, nil
+}
+
+// removeStray removes policies that are want's by their annotations and belong to no RoleBinding, such as the rest of a
+// pair whose other half was deleted by hand. Those named are dealt with already.
+func (c *contributors) removeStray(ctx context.Context, want wanted, named map[string]bool) (found bool, err error) {
+	var policies metav1.PartialObjectMetadataList
+	policies.SetGroupVersionKind(render.AuthorizationPolicyKind.GroupVersion().WithKind(render.AuthorizationPolicyKind.Kind + "List"))
+	// From the API server's memory, which may be a moment behind: a rest is older than that.
+	err = withoutMesh(c.client.List(ctx, &policies, client.InNamespace(want.namespace),
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}}))
+	if err != nil {
+		return false, fmt.Errorf("list the policies of namespace %q: %w", want.namespace, err)
+	}
+	paired := policiesOf(c.index.contributorBindings(want.namespace)...)
+	for i := range policies.Items {
+		policy := &policies.Items[i]
+		if policy.Annotations[kubeflowv1.UserAnnotation] != want.contributor.Subject.Name ||
+			policy.Annotations[kubeflowv1.RoleAnnotation] != want.contributor.Role || paired[policy.Name] || named[policy.Name] {
+			continue
+		}
+		removed, err := c.removePolicy(ctx, policy)
+		if err != nil {
+			return found, fmt.Errorf("delete AuthorizationPolicy %q: %w", policy.Name, err)
+		}
+		found = found || removed
+	}
+	return found, nil
+}
+
+// removePolicy removes a policy of a contributor, as it was looked at: what has taken its place since is somebody
+// else's. Other policies are left alone whatever they are called: whoever may make a RoleBinding chooses their names.
+func (c *contributors) removePolicy(ctx context.Context, policy *metav1.PartialObjectMetadata) (bool, error) {
+	if !render.IsContributorPolicy(policy) {
+		return false, nil
+	}
+	gone := &securityv1beta1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: policy.Namespace, Name: policy.Name}}
+	err := c.client.Delete(ctx, gone, client.Preconditions{UID: &policy.UID, ResourceVersion: &policy.ResourceVersion})
+	return err == nil, client.IgnoreNotFound(err)
 }

@@ -49,7 +49,7 @@ func TestContributor_policies(t *testing.T) {
 		"several subjects of all kinds":            allKinds,
 		"no binding without both annotations":      notAnnotated,
 		"annotations put on and taken off":         annotatedLater,
-		"a pair of Kubeflow's is left as it is":       kubeflowsPair,
+		"a pair of Kubeflow's is left as it is":    kubeflowsPair,
 		"a pair with names of its own is kept":     automatorsPair,
 		"a foreign policy outlives its binding":    foreignPolicy,
 		"a policy of the platform is not taken":    platformsPolicy,
