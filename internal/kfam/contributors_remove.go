@@ -49,11 +49,14 @@ func (c *contributors) remove(ctx context.Context, p *kubeflowv1.Profile, want w
 	if err != nil {
 		return changes, err
 	}
+	if found > 0 && found == len(named) {
+		return changes, nil // whole pairs
+	}
 	stray, err := c.removeStray(ctx, want, named)
 	if err != nil {
 		return changes, err
 	}
-	if len(changes) == 0 && !found && !stray {
+	if len(changes) == 0 && !stray {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: "rolebinding"},
 			render.BindingNames(want.contributor)[0])
 	}

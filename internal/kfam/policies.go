@@ -102,8 +102,8 @@ func policiesOf(bindings ...*rbacv1.RoleBinding) map[string]bool {
 	return names
 }
 
-// removePolicies removes the policies of those names that belong to no RoleBinding any more.
-func (c *contributors) removePolicies(ctx context.Context, namespace string, names map[string]bool) (found bool, err error) {
+// removePolicies removes the policies of those names that belong to no RoleBinding any more, and counts them.
+func (c *contributors) removePolicies(ctx context.Context, namespace string, names map[string]bool) (found int, err error) {
 	paired := policiesOf(c.index.contributorBindings(namespace)...)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if paired[name] {
@@ -116,7 +116,9 @@ func (c *contributors) removePolicies(ctx context.Context, namespace string, nam
 				return client.IgnoreNotFound(err)
 			}
 			removed, err := c.removePolicy(ctx, policy)
-			found = found || removed
+			if removed {
+				found++
+			}
 			return err
 		}))
 		if err != nil {
