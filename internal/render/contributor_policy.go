@@ -76,7 +76,11 @@ func Contributors(p *kubeflowv1.Profile, config Config, adopted bool,
 		if aggregated {
 			continue
 		}
-		if there != nil && !IsOurs(there, p) {
+		switch {
+		case there == nil:
+			// One that has come since, by others, is for the next look.
+			object.Foreign = func(live metav1.Object) bool { return !IsOurs(live, p) }
+		case !IsOurs(there, p):
 			object.SetLabels(nil)
 			object.SetOwnerReferences(nil)
 		}

@@ -4,6 +4,7 @@
 package contributor_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,7 +80,11 @@ func TestConfig_isRolledOut(t *testing.T) {
 				b.Labels = map[string]string{"touched": strings.ReplaceAll(name, " ", "-")}
 			})
 			again.lookedAt(t, p.Name, 2)
-			if writes := again.written(p); len(writes) > 0 {
+			// The rest is the profile controller's, who may not have been done when it was stopped.
+			writes := slices.DeleteFunc(again.written(p), func(write string) bool {
+				return !strings.Contains(write, "AuthorizationPolicy ") || strings.HasSuffix(write, "/ns-owner-access-istio")
+			})
+			if len(writes) > 0 {
 				t.Errorf("at rest, the controllers wrote %q", writes)
 			}
 			running.Stop(t)
