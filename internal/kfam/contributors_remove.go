@@ -56,7 +56,7 @@ func (c *contributors) remove(ctx context.Context, p *kubeflowv1.Profile, want w
 	if err != nil {
 		return changes, err
 	}
-	if len(changes) == 0 && !stray {
+	if len(changes) == 0 && found == 0 && !stray {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: "rolebinding"},
 			render.BindingNames(want.contributor)[0])
 	}
@@ -100,7 +100,6 @@ func (c *contributors) takeOut(ctx context.Context, p *kubeflowv1.Profile, bindi
 		return fmt.Errorf("delete RoleBinding %q: %w", binding.Name, err)
 	}
 	if c.config.ContributorPolicies == render.PolicyAggregated && p != nil {
-		c.index.awaitGone(ctx, binding)
 		if err := c.aggregate(ctx, p); err != nil {
 			return err
 		}

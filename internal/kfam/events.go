@@ -34,7 +34,7 @@ type teller struct {
 	instance string
 
 	mu      sync.Mutex
-	waiting map[topic]*news
+	waiting map[topic][]string // what nobody was told of yet
 	queue   workqueue.TypedRateLimitingInterface[topic]
 }
 
@@ -43,11 +43,6 @@ type topic struct {
 	profile string
 	uid     types.UID
 	reason  string
-}
-
-// news are changes of one profile that nobody was told of yet.
-type news struct {
-	notes []string
 }
 
 const (
@@ -66,7 +61,7 @@ func newTeller(c client.Client, log logr.Logger) *teller {
 	}
 	return &teller{
 		client: c, log: log, instance: instance,
-		waiting: map[topic]*news{},
+		waiting: map[topic][]string{},
 		queue: workqueue.NewTypedRateLimitingQueue[topic](
 			workqueue.NewTypedItemExponentialFailureRateLimiter[topic](time.Second, time.Minute)),
 	}
@@ -77,12 +72,8 @@ func (t *teller) tell(p *kubeflowv1.Profile, reason string, notes ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key := topic{p.Name, p.UID, reason}
-	about := t.waiting[key]
-	if about == nil {
-		about = &news{}
-		t.waiting[key] = about
-	}
-	about.notes = append(about.notes, notes[:min(len(notes), maxNews-len(about.notes))]...)
+	room := maxNews - len(t.waiting[key])
+	t.waiting[key] = append(t.waiting[key], notes[:min(len(notes), room)]...)
 	t.queue.Add(key)
 }
 
@@ -131,18 +122,16 @@ func (t *teller) tellAll(ctx context.Context, key topic, pace *rate.Limiter) err
 			_ = pace.Wait(ctx) // fails when ctx has ended: then there is nothing to wait for
 		}
 		t.mu.Lock()
-		about := t.waiting[key]
-		if about == nil {
-			t.mu.Unlock()
+		note, told := join(t.waiting[key])
+		t.mu.Unlock()
+		if told == 0 {
 			return nil
 		}
-		note, told := join(about.notes)
-		t.mu.Unlock()
 		if err := t.write(ctx, key, note); err != nil {
 			return err
 		}
 		t.mu.Lock()
-		if about.notes = about.notes[told:]; len(about.notes) == 0 {
+		if t.waiting[key] = t.waiting[key][told:]; len(t.waiting[key]) == 0 {
 			delete(t.waiting, key)
 		}
 		t.mu.Unlock()

@@ -28,7 +28,6 @@ import (
 // admit lets the subjects of binding in through the mesh.
 func (c *contributors) admit(ctx context.Context, p *kubeflowv1.Profile, binding *rbacv1.RoleBinding) error {
 	if c.config.ContributorPolicies == render.PolicyAggregated {
-		c.index.awaitWritten(ctx, binding)
 		return c.aggregate(ctx, p)
 	}
 	policy, possible := render.ContributorPolicy(p, c.config, binding)
