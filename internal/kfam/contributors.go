@@ -67,11 +67,12 @@ func (c *contributors) add(ctx context.Context, p *kubeflowv1.Profile, want rend
 		if other.UID == made.UID || hasRole(other, want.Role) || !version(made.ResourceVersion).includes(other.ResourceVersion) {
 			continue
 		}
-		if err := c.takeOut(ctx, p, other, want.Subject); err != nil {
+		lost, deleted, err := c.takeOutOf(ctx, p, []*rbacv1.RoleBinding{other}, want.Subject)
+		changes = append(changes, lost...)
+		if err != nil {
 			return changes, err
 		}
-		changes = append(changes, change{role: roleOf(other)})
-		if _, err := c.removePolicies(ctx, p.Name, policiesOf(other)); err != nil {
+		if _, err := c.removePolicies(ctx, p.Name, policiesOf(other), deleted); err != nil {
 			return changes, err
 		}
 	}
@@ -97,13 +98,11 @@ func (c *contributors) keep(ctx context.Context, p *kubeflowv1.Profile, want ren
 	if kept == nil || newest == "" || version(kept.ResourceVersion).includes(string(newest)) {
 		return kept, nil, nil
 	}
-	for _, binding := range same {
-		if err := c.takeOut(ctx, p, binding, want.Subject); err != nil {
-			return nil, changes, err
-		}
-		changes = append(changes, change{role: want.Role})
+	changes, deleted, err := c.takeOutOf(ctx, p, same, want.Subject)
+	if err != nil {
+		return nil, changes, err
 	}
-	_, err = c.removePolicies(ctx, p.Name, policiesOf(same...))
+	_, err = c.removePolicies(ctx, p.Name, policiesOf(same...), deleted)
 	return nil, changes, err
 }
 

@@ -28,24 +28,25 @@ func (c *contributors) remove(ctx context.Context, p *kubeflowv1.Profile, want w
 	}
 	defer unlock()
 
-	have := c.bindingsOf(want.namespace, want.contributor.Subject)
-	changes, err := c.removeFrom(ctx, p, want, have)
+	subject := want.contributor.Subject
+	have := withRole(c.bindingsOf(want.namespace, subject), want.contributor.Role)
+	changes, deleted, err := c.takeOutOf(ctx, p, have, subject)
 	if apierrors.IsConflict(err) || err == nil && len(changes) == 0 {
 		// The index may be a moment behind, or another process was faster.
-		if have, err = c.liveBindingsOf(ctx, want.namespace, want.contributor.Subject); err != nil {
+		if have, err = c.liveBindingsOf(ctx, want.namespace, subject); err != nil {
 			return changes, err
 		}
-		var more []change
-		more, err = c.removeFrom(ctx, p, want, have)
-		changes = append(changes, more...)
+		have = withRole(have, want.contributor.Role)
+		more, also, failure := c.takeOutOf(ctx, p, have, subject)
+		changes, deleted, err = append(changes, more...), append(deleted, also...), failure
 	}
 	if err != nil {
 		return changes, err
 	}
 	// Besides those of the bindings, policies that are theirs by the annotations: such as the rest of a pair whose other
 	// half was deleted by hand.
-	named := policiesOf(slices.DeleteFunc(have, func(binding *rbacv1.RoleBinding) bool { return !hasRole(binding, want.contributor.Role) })...)
-	found, err := c.removePolicies(ctx, want.namespace, named)
+	named := policiesOf(have...)
+	found, err := c.removePolicies(ctx, want.namespace, named, deleted)
 	if err != nil {
 		return changes, err
 	}
@@ -63,47 +64,51 @@ func (c *contributors) remove(ctx context.Context, p *kubeflowv1.Profile, want w
 	return changes, nil
 }
 
-// removeFrom takes want's access out of those of bindings that give it.
-func (c *contributors) removeFrom(ctx context.Context, p *kubeflowv1.Profile, want wanted, bindings []*rbacv1.RoleBinding) ([]change, error) {
-	var changes []change
+func withRole(bindings []*rbacv1.RoleBinding, role string) []*rbacv1.RoleBinding {
+	return slices.DeleteFunc(bindings, func(binding *rbacv1.RoleBinding) bool { return !hasRole(binding, role) })
+}
+
+// takeOutOf takes subject out of all bindings. It returns those that were deleted.
+func (c *contributors) takeOutOf(ctx context.Context, p *kubeflowv1.Profile, bindings []*rbacv1.RoleBinding, subject rbacv1.Subject,
+) (changes []change, deleted []*rbacv1.RoleBinding, err error) {
 	for _, binding := range bindings {
-		if !hasRole(binding, want.contributor.Role) {
-			continue
+		whole, err := c.takeOut(ctx, p, binding, subject)
+		if err != nil {
+			return changes, deleted, err
 		}
-		if err := c.takeOut(ctx, p, binding, want.contributor.Subject); err != nil {
-			return changes, err
+		if whole {
+			deleted = append(deleted, binding)
 		}
-		changes = append(changes, change{role: want.contributor.Role})
+		changes = append(changes, change{role: roleOf(binding)})
 	}
-	return changes, nil
+	return changes, deleted, nil
 }
 
 // takeOut takes subject out of binding: with the binding itself, where that is for nobody else. Its policy is then left
-// to be removed.
-func (c *contributors) takeOut(ctx context.Context, p *kubeflowv1.Profile, binding *rbacv1.RoleBinding, subject rbacv1.Subject) error {
+// to be removed, by removePolicies.
+func (c *contributors) takeOut(ctx context.Context, p *kubeflowv1.Profile, binding *rbacv1.RoleBinding, subject rbacv1.Subject) (deleted bool, err error) {
 	others := slices.DeleteFunc(slices.Clone(binding.Subjects), func(s rbacv1.Subject) bool { return identity.Key(s) == identity.Key(subject) })
 	if len(others) > 0 {
 		reduced := binding.DeepCopy()
 		reduced.Subjects = others
 		err := c.client.Patch(ctx, reduced, client.MergeFromWithOptions(binding, client.MergeFromWithOptimisticLock{}), apply.FieldOwner)
 		if err != nil {
-			return fmt.Errorf("take a contributor out of RoleBinding %q: %w", binding.Name, err)
+			return false, fmt.Errorf("take a contributor out of RoleBinding %q: %w", binding.Name, err)
 		}
 		c.index.awaitWritten(ctx, reduced)
 		if p == nil {
-			return nil
+			return false, nil
 		}
-		return c.admit(ctx, p, reduced)
+		return false, c.admit(ctx, p, reduced)
 	}
 	uid := binding.UID
 	if err := client.IgnoreNotFound(c.client.Delete(ctx, binding, client.Preconditions{UID: &uid})); err != nil {
-		return fmt.Errorf("delete RoleBinding %q: %w", binding.Name, err)
+		return false, fmt.Errorf("delete RoleBinding %q: %w", binding.Name, err)
 	}
 	if c.config.ContributorPolicies == render.PolicyAggregated && p != nil {
 		if err := c.aggregate(ctx, p); err != nil {
-			return err
+			return true, err
 		}
 	}
-	c.index.awaitGone(ctx, binding)
-	return nil
+	return true, nil
 }

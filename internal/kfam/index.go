@@ -307,10 +307,12 @@ func (x *index) awaitWritten(ctx context.Context, written *rbacv1.RoleBinding) {
 	x.await(ctx, func(x *index) bool { return x.newest.includes(written.ResourceVersion) })
 }
 
-// awaitGone returns when the index knows that the binding is gone.
-func (x *index) awaitGone(ctx context.Context, gone *rbacv1.RoleBinding) {
+// awaitGone returns when the index knows that all those bindings are gone.
+func (x *index) awaitGone(ctx context.Context, gone []*rbacv1.RoleBinding) {
 	x.await(ctx, func(x *index) bool {
-		s := x.spaces[gone.Namespace]
-		return s == nil || s.bindings[gone.Name] == nil || s.bindings[gone.Name].UID != gone.UID
+		return !slices.ContainsFunc(gone, func(b *rbacv1.RoleBinding) bool {
+			s := x.spaces[b.Namespace]
+			return s != nil && s.bindings[b.Name] != nil && s.bindings[b.Name].UID == b.UID
+		})
 	})
 }

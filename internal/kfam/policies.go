@@ -101,17 +101,17 @@ func policiesOf(bindings ...*rbacv1.RoleBinding) map[string]bool {
 	return names
 }
 
-// removePolicies removes the policies of those names that belong to no RoleBinding any more, and counts them.
-func (c *contributors) removePolicies(ctx context.Context, namespace string, names map[string]bool) (found int, err error) {
-	paired := policiesOf(c.index.contributorBindings(namespace)...)
+// removePolicies removes the policies of those names that belong to no RoleBinding any more, and counts them. It returns
+// when the index knows that deleted are gone.
+func (c *contributors) removePolicies(ctx context.Context, namespace string, names map[string]bool, deleted []*rbacv1.RoleBinding) (found int, err error) {
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if paired[name] {
-			continue
-		}
 		err := withoutMesh(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			// The index learns of what was deleted while the policy is being read.
 			policy := &metav1.PartialObjectMetadata{}
 			policy.SetGroupVersionKind(render.AuthorizationPolicyKind)
-			if err := c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, policy); err != nil {
+			err := c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, policy)
+			c.index.awaitGone(ctx, deleted)
+			if err != nil || policiesOf(c.index.contributorBindings(namespace)...)[name] {
 				return client.IgnoreNotFound(err)
 			}
 			removed, err := c.removePolicy(ctx, policy)
@@ -124,6 +124,7 @@ func (c *contributors) removePolicies(ctx context.Context, namespace string, nam
 			return found, fmt.Errorf("delete AuthorizationPolicy %q: %w", name, err)
 		}
 	}
+	c.index.awaitGone(ctx, deleted)
 	return found, nil
 }
 

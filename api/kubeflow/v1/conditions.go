@@ -17,6 +17,28 @@ const (
 	ConditionQuotaReady = "QuotaReady"
 	// ConditionPluginsReady says whether the plugins are applied.
 	ConditionPluginsReady = "PluginsReady"
+
+	// ConditionClassReady says which class the profile has. This one and those below are there only where the class asks
+	// for what they are about.
+	ConditionClassReady = "ClassReady"
+	// ConditionGuardRailsReady is False while an administrator has the guard rails off.
+	ConditionGuardRailsReady = "GuardRailsReady"
+	// ConditionLimitRangeReady says whether the namespace has the limits of the class for single pods.
+	ConditionLimitRangeReady = "LimitRangeReady"
+	// ConditionNetworkReady says whether the NetworkPolicies are in place.
+	ConditionNetworkReady = "NetworkReady"
+	// ConditionMTLSReady says whether the mesh refuses plain text.
+	ConditionMTLSReady = "MTLSReady"
+	// ConditionUserTokenReady says whether tokens of visitors are kept from the workloads.
+	ConditionUserTokenReady = "UserTokenReady"
+	// ConditionInferenceAccessReady says whether the platform may reach the InferenceServices.
+	ConditionInferenceAccessReady = "InferenceAccessReady"
+	// ConditionServiceAccountsReady says whether the class's ServiceAccounts are in place.
+	ConditionServiceAccountsReady = "ServiceAccountsReady"
+	// ConditionCredentialsReady says whether External Secrets is asked for the profile's secrets.
+	ConditionCredentialsReady = "CredentialsReady"
+	// ConditionHooksReady says whether the class's hooks answered and what they asked for is in place.
+	ConditionHooksReady = "HooksReady"
 )
 
 // Reasons of conditions of a Profile.
@@ -55,4 +77,25 @@ const (
 	ReasonPluginRevokeFailed = "PluginRevokeFailed"
 	// ReasonApplyFailed means that the API server refused a write; the message says which and why.
 	ReasonApplyFailed = "ApplyFailed"
+
+	// ReasonClassNotFound means that the profile names a ProfileClass that is not there.
+	ReasonClassNotFound = "ClassNotFound"
+	// ReasonBreakGlass means that an administrator has the guard rails off.
+	ReasonBreakGlass = "BreakGlass"
+	// ReasonQuotaAboveClass means that the profile asks for more than its class allows, and gets what that allows.
+	ReasonQuotaAboveClass = "QuotaAboveClass"
+	// ReasonQuotaIncomplete means that the quota does not name what the class requires.
+	ReasonQuotaIncomplete = "QuotaIncomplete"
+	// ReasonQuotaIneffective means that the quota names an extended resource in a way that Kubernetes does not count.
+	ReasonQuotaIneffective = "QuotaIneffective"
+	// ReasonUserTokenKept means that the profile's workloads get the tokens of visitors by its own label.
+	ReasonUserTokenKept = "UserTokenKept"
+	// ReasonKServeNotInstalled means that the cluster does not serve InferenceServices.
+	ReasonKServeNotInstalled = "KServeNotInstalled"
+	// ReasonExternalSecretsUnavailable means that the cluster lacks the kinds of External Secrets.
+	ReasonExternalSecretsUnavailable = "ExternalSecretsUnavailable"
+	// ReasonCredentialsInvalid means that the class's credentials can't be had as written.
+	ReasonCredentialsInvalid = "CredentialsInvalid"
+	// ReasonHookFailed means that a hook could not be asked, or asked for something that can't be had.
+	ReasonHookFailed = "HookFailed"
 )

@@ -112,6 +112,10 @@ type ProfileStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
+	// class is the ProfileClass whose parts the profile has; left out for the built-in one.
+	// +optional
+	Class *ClassStatus `json:"class,omitempty"`
+
 	// plugins are the cloud identities that were, or may have been, bound, so that dropping a plugin from the spec
 	// can take it back.
 	// +optional
@@ -119,6 +123,16 @@ type ProfileStatus struct {
 	// +listMapKey=kind
 	// +listMapKey=identity
 	Plugins []PluginStatus `json:"plugins,omitempty"`
+}
+
+// ClassStatus is the ProfileClass that a profile has.
+type ClassStatus struct {
+	// name of the class.
+	// +required
+	Name string `json:"name"`
+	// generation of the class that was last worked with.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // PluginPhase says how far a plugin got.
