@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
-	"berth.dev/berth/internal/controller"
 	"berth.dev/berth/internal/devcluster"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/render"
 )
 
@@ -63,7 +63,7 @@ func newBench(ctx context.Context, o options, plane *devcluster.Process) (*bench
 		return nil, fmt.Errorf("connect to the devcluster: %w", err)
 	}
 	// The kinds that the controller knows, so that the floor sends what the controller does: protobuf where it can.
-	scheme, err := controller.Scheme()
+	scheme, err := scheme.New()
 	if err != nil {
 		return nil, err
 	}

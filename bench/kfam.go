@@ -114,7 +114,7 @@ func person(i int) string { return fmt.Sprintf("person-%05d@example.com", i) }
 
 // pair are the two objects of a contributor.
 func (b *bench) pair(p *kubeflowv1.Profile, c render.Contributor) []client.Object {
-	binding := render.ContributorBinding(p, c, render.BindingNames(c)[0]).Resource
+	binding := render.ContributorBinding(p, b.config, c, render.BindingNames(c)[0]).Resource
 	role, ok := binding.(*rbacv1.RoleBinding)
 	if !ok {
 		return nil
@@ -135,7 +135,7 @@ func (b *bench) comparePolicies(profiles []string) error {
 			var bindings []*rbacv1.RoleBinding
 			for j := range contributorsEach {
 				c := contributor((i+j)%len(profiles), render.Roles[j%3])
-				if binding, ok := render.ContributorBinding(p, c, render.BindingNames(c)[0]).Resource.(*rbacv1.RoleBinding); ok {
+				if binding, ok := render.ContributorBinding(p, b.config, c, render.BindingNames(c)[0]).Resource.(*rbacv1.RoleBinding); ok {
 					bindings = append(bindings, binding)
 				}
 			}

@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"berth.dev/berth/examples"
-	"berth.dev/berth/internal/controller"
 	"berth.dev/berth/internal/devcluster"
+	"berth.dev/berth/internal/kube/scheme"
 )
 
 // demoOptions are the flags of the demo.
@@ -136,7 +136,7 @@ func (d *demo) connect() error {
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig of the control plane: %w", err)
 	}
-	scheme, err := controller.Scheme()
+	scheme, err := scheme.New()
 	if err != nil {
 		return err
 	}

@@ -12,11 +12,10 @@ import (
 	"strings"
 	"time"
 
-	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -34,6 +33,7 @@ import (
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/controller/plugin"
 	"berth.dev/berth/internal/controller/profile"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/kube/slim"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/labelsfile"
@@ -71,30 +71,21 @@ type Options struct {
 // LeaseName is the name of the lease by which replicas agree who works, as in Kubeflow's profile controller.
 const LeaseName = "kubeflow-profile-controller"
 
-// Scheme has all the kinds that the controllers know.
-func Scheme() (*runtime.Scheme, error) {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, kubeflowv1.AddToScheme, securityv1beta1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			return nil, fmt.Errorf("register kinds: %w", err)
-		}
-	}
-	return scheme, nil
-}
-
 // gcPercent trades a little processor time for memory: at rest there is little garbage, and much that stays.
 const gcPercent = 50
 
 // cacheOptions keep out of memory what nobody reads.
 func cacheOptions() cache.Options {
+	ours := labels.SelectorFromSet(labels.Set{kubeflowv1.ManagedByLabel: kubeflowv1.ManagedByValue})
 	return cache.Options{
 		DefaultTransform: slim.Transform,
 		NewInformer:      slim.NewInformer,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.ServiceAccount{}: {Field: fields.OneTermNotEqualSelector("metadata.name", "default")},
 			&corev1.ResourceQuota{}:  {Field: fields.OneTermEqualSelector("metadata.name", "kf-resource-quota")},
+			// Whoever takes the label off one of ours makes it look gone, and it is put right like one that is.
+			&networkingv1.NetworkPolicy{}: {Label: ours},
+			&corev1.LimitRange{}:          {Label: ours},
 		},
 	}
 }
@@ -212,12 +203,12 @@ func ownNamespace() []string {
 }
 
 func newManager(o Options) (ctrl.Manager, error) {
-	scheme, err := Scheme()
+	kinds, err := scheme.New()
 	if err != nil {
 		return nil, err
 	}
 	mgr, err := ctrl.NewManager(o.RESTConfig, ctrl.Options{
-		Scheme:                        scheme,
+		Scheme:                        kinds,
 		Metrics:                       metricsOptions(o),
 		HealthProbeBindAddress:        o.ProbeAddress,
 		LeaderElection:                o.LeaderElection,

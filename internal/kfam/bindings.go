@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"berth.dev/berth/internal/access"
 	"berth.dev/berth/internal/identity"
@@ -52,8 +53,8 @@ func decodeBinding(data []byte) (wanted, error) {
 		return wanted{}, missing("RoleRef", `"RoleRef": {"kind": "ClusterRole", "name": "edit"}`)
 	case body.RoleRef.Kind != "ClusterRole":
 		return wanted{}, failure{http.StatusForbidden, fmt.Sprintf("RoleRef.kind is %q: use ClusterRole", body.RoleRef.Kind)}
-	case !slices.Contains(render.Roles, body.RoleRef.Name):
-		return wanted{}, failure{http.StatusForbidden, fmt.Sprintf("RoleRef.name is %q: use admin, edit or view", body.RoleRef.Name)}
+	case isOfClass(body.RoleRef.Name) && len(validation.IsDNS1123Label(body.RoleRef.Name)) > 0 || body.RoleRef.Name == "":
+		return wanted{}, unknownRole(body.RoleRef.Name, render.Config{})
 	}
 	subject := *body.User
 	if namespace, name, ok := identity.ServiceAccount(subject); ok && subject.Kind == rbacv1.ServiceAccountKind {
@@ -100,7 +101,11 @@ func (s *Server) createBinding(_ http.ResponseWriter, r *request) error {
 			want.contributor.Subject.Kind, want.contributor.Subject.Name, p.Name)}
 	case !s.index.holds(p):
 		return failure{http.StatusForbidden, fmt.Sprintf("profile %q has no namespace (yet): try again when it is ready", p.Name)}
-	case !render.Admissible(s.Render, want.contributor):
+	}
+	if err := s.contributors.checkRole(r.Context(), p, want.contributor.Role); err != nil {
+		return err
+	}
+	if !render.Admissible(s.Render, want.contributor) {
 		return failure{http.StatusBadRequest, fmt.Sprintf("user: %s carries everybody's requests: as a contributor it would let everybody in", subjectName(want.contributor))}
 	}
 	changes, err := s.contributors.add(r.Context(), p, want.contributor)
@@ -122,6 +127,9 @@ func (s *Server) deleteBinding(_ http.ResponseWriter, r *request) error {
 		return denied(http.StatusForbidden)
 	case render.Reserved(want.namespace) || p != nil && !s.index.holds(p) || p == nil && !s.index.held(want.namespace):
 		return failure{http.StatusForbidden, fmt.Sprintf("namespace %q is no profile's", want.namespace)}
+	}
+	if err := s.contributors.checkRemoved(r.Context(), p, want.namespace, want.contributor.Role); err != nil {
+		return err
 	}
 	changes, err := s.contributors.remove(r.Context(), p, want)
 	s.told(r, p, want, changes)

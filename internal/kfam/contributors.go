@@ -108,9 +108,13 @@ func (c *contributors) keep(ctx context.Context, p *kubeflowv1.Profile, want ren
 
 // bind makes the RoleBinding of want, or finds the one that somebody else has just made.
 func (c *contributors) bind(ctx context.Context, p *kubeflowv1.Profile, want render.Contributor) (made *rbacv1.RoleBinding, isNew bool, err error) {
+	config, err := c.configFor(ctx, p, want.Role)
+	if err != nil {
+		return nil, false, err
+	}
 	names := render.BindingNames(want)
 	for _, name := range names {
-		made, ok := render.ContributorBinding(p, want, name).Resource.(*rbacv1.RoleBinding)
+		made, ok := render.ContributorBinding(p, config, want, name).Resource.(*rbacv1.RoleBinding)
 		if !ok {
 			return nil, false, errors.New("a binding is rendered as something else")
 		}
@@ -164,7 +168,7 @@ func hasSubject(binding *rbacv1.RoleBinding, subject rbacv1.Subject) bool {
 
 // roleOf is the role that clients know a binding by: that of its roleRef, or what its annotation says.
 func roleOf(binding *rbacv1.RoleBinding) string {
-	if role := render.RoleOf(binding.RoleRef); role != "" {
+	if role := render.RoleShown(binding); role != "" {
 		return role
 	}
 	return binding.Annotations[kubeflowv1.RoleAnnotation]

@@ -22,6 +22,7 @@ import (
 
 	"berth.dev/berth/internal/access"
 	"berth.dev/berth/internal/kfam"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/render"
 	"berth.dev/berth/internal/testkit"
 )
@@ -78,7 +79,7 @@ func serve(t testing.TB, at place, changes ...func(*kfam.Options)) *api {
 // through has the server talk to the cluster by funcs.
 func through(t testing.TB, at place, funcs interceptor.Funcs) func(*kfam.Options) {
 	t.Helper()
-	scheme, err := kfam.Scheme()
+	scheme, err := scheme.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,10 +17,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
@@ -30,6 +27,7 @@ import (
 	"berth.dev/berth/internal/access"
 	"berth.dev/berth/internal/identity"
 	"berth.dev/berth/internal/kube/apply"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/kube/slim"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/render"
@@ -66,29 +64,16 @@ type Server struct {
 	stopping     atomic.Bool
 }
 
-// Scheme has all the kinds that the API knows.
-func Scheme() (*runtime.Scheme, error) {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, kubeflowv1.AddToScheme, securityv1beta1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			return nil, fmt.Errorf("register kinds: %w", err)
-		}
-	}
-	return scheme, nil
-}
-
 // Connect sets Client and Cache of options for the cluster.
 func Connect(config *rest.Config, options *Options) error {
-	scheme, err := Scheme()
+	kinds, err := scheme.New()
 	if err != nil {
 		return err
 	}
-	if options.Client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+	if options.Client, err = client.New(config, client.Options{Scheme: kinds}); err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
-	options.Cache, err = cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: slim.Transform, NewInformer: slim.NewInformer})
+	options.Cache, err = cache.New(config, cache.Options{Scheme: kinds, DefaultTransform: slim.Transform, NewInformer: slim.NewInformer})
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}

@@ -30,7 +30,11 @@ func (c *contributors) admit(ctx context.Context, p *kubeflowv1.Profile, binding
 	if c.config.ContributorPolicies == render.PolicyAggregated {
 		return c.aggregate(ctx, p)
 	}
-	policy, possible := render.ContributorPolicy(p, c.config, binding)
+	config, err := c.configFor(ctx, p, roleOf(binding))
+	if err != nil {
+		return err
+	}
+	policy, possible := render.ContributorPolicy(p, config, binding)
 	if !possible {
 		return nil
 	}
@@ -62,7 +66,11 @@ func (c *contributors) aggregate(ctx context.Context, p *kubeflowv1.Profile) err
 		if err != nil {
 			return err
 		}
-		policy := render.InviteesPolicy(p, c.config, bindings)
+		config, err := c.configFor(ctx, p, rolesOf(bindings)...)
+		if err != nil {
+			return err
+		}
+		policy := render.InviteesPolicy(p, config, bindings)
 		overtaken := false
 		policy.Foreign = func(live metav1.Object) bool {
 			overtaken = live.GetResourceVersion() != looked.ResourceVersion

@@ -65,7 +65,7 @@ func rowsOf(bindings map[string]*rbacv1.RoleBinding) []row {
 			entries = append(entries, entry{user: user, role: role, listed: listed{
 				User:              listedUser{Kind: subject.Kind, Name: subject.Name, Namespace: subject.Namespace},
 				ReferredNamespace: binding.Namespace,
-				RoleRef:           roleRef{Kind: binding.RoleRef.Kind, Name: render.RoleOf(binding.RoleRef)},
+				RoleRef:           roleRef{Kind: binding.RoleRef.Kind, Name: render.RoleShown(binding)},
 			}})
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"berth.dev/berth/internal/kfam"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/testkit"
 )
 
@@ -75,7 +75,7 @@ type accessWatch struct {
 // watchAccess watches who's access, which they have now.
 func watchAccess(t testing.TB, at place, ns, who string) *accessWatch {
 	t.Helper()
-	scheme, err := kfam.Scheme()
+	scheme, err := scheme.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func access(p *kubeflowv1.Profile, in Input, claim Claim) Part {
 		Objects: []Object{
 			editor(p, in, claim),
 			serviceAccountBinding(p, EditorName, "kubeflow-edit"),
-			{Resource: serviceAccount(p, ViewerName, in.Viewer, claim), Purpose: "runs what may only read"},
+			viewer(p, in, claim),
 			serviceAccountBinding(p, ViewerName, "kubeflow-view"),
 		},
 	}
@@ -90,10 +90,17 @@ func editor(p *kubeflowv1.Profile, in Input, claim Claim) Object {
 	}
 	if len(want) == 0 {
 		object.AbsentAnnotations = append(object.AbsentAnnotations, appliedAnnotations)
-		return object
+	} else {
+		account.Annotations = want
+		account.Annotations[appliedAnnotations] = strings.Join(sortedKeys(want), ",")
 	}
-	account.Annotations = want
-	account.Annotations[appliedAnnotations] = strings.Join(sortedKeys(want), ",")
+	in.settle(&object, in.Editor, accountSettings(in, EditorName))
+	return object
+}
+
+func viewer(p *kubeflowv1.Profile, in Input, claim Claim) Object {
+	object := Object{Resource: serviceAccount(p, ViewerName, in.Viewer, claim), Purpose: "runs what may only read"}
+	in.settle(&object, in.Viewer, accountSettings(in, ViewerName))
 	return object
 }
 

@@ -83,7 +83,7 @@ func TestOwnerProblem(t *testing.T) {
 			if got, want := len(tenant.Objects()), 7; got != want {
 				t.Errorf("%d objects are rendered, want %d", got, want)
 			}
-			if rules := ownerRules(p, DefaultConfig()); len(rules) != 3 {
+			if rules := ownerRules(p, Input{Config: DefaultConfig()}); len(rules) != 3 {
 				t.Errorf("there are %d rules, want the 3 that are nobody's", len(rules))
 			}
 		})
@@ -141,15 +141,15 @@ func TestMesh_whatTheClusterServes(t *testing.T) {
 		wantReason, inText string
 		wantUnenforced     bool
 	}{
-		"everything":                         {kinds: MeshKinds{true, true}, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}},
-		"no gateways":                        {kinds: MeshKinds{true, false}, want: []string{OwnerPolicyName, InviteesPolicyName}},
+		"everything":                         {kinds: MeshKinds{AuthorizationPolicy: true, Gateway: true}, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}},
+		"no gateways":                        {kinds: MeshKinds{AuthorizationPolicy: true, Gateway: false}, want: []string{OwnerPolicyName, InviteesPolicyName}},
 		"nothing":                            {wantReason: kubeflowv1.ReasonMeshNotInstalled, inText: "AuthorizationPolicy"},
-		"gateways alone":                     {kinds: MeshKinds{false, true}, wantAbsent: []string{waypointName}, wantReason: kubeflowv1.ReasonMeshNotInstalled, inText: "AuthorizationPolicy"},
-		"everything, with a waypoint":        {kinds: MeshKinds{true, true}, ambient: true, waypoint: true, want: []string{waypointName, OwnerPolicyName, InviteesPolicyName}},
-		"no gateways, with a waypoint":       {kinds: MeshKinds{true, false}, ambient: true, waypoint: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantReason: kubeflowv1.ReasonMeshNotInstalled, inText: "Gateway"},
+		"gateways alone":                     {kinds: MeshKinds{AuthorizationPolicy: false, Gateway: true}, wantAbsent: []string{waypointName}, wantReason: kubeflowv1.ReasonMeshNotInstalled, inText: "AuthorizationPolicy"},
+		"everything, with a waypoint":        {kinds: MeshKinds{AuthorizationPolicy: true, Gateway: true}, ambient: true, waypoint: true, want: []string{waypointName, OwnerPolicyName, InviteesPolicyName}},
+		"no gateways, with a waypoint":       {kinds: MeshKinds{AuthorizationPolicy: true, Gateway: false}, ambient: true, waypoint: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantReason: kubeflowv1.ReasonMeshNotInstalled, inText: "Gateway"},
 		"nothing, with a waypoint":           {ambient: true, waypoint: true, wantReason: kubeflowv1.ReasonMeshNotInstalled, inText: "AuthorizationPolicy"},
-		"ambient, with another's waypoint":   {kinds: MeshKinds{true, true}, ambient: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}, wantUnenforced: true},
-		"a waypoint is of ambient mode only": {kinds: MeshKinds{true, true}, waypoint: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}},
+		"ambient, with another's waypoint":   {kinds: MeshKinds{AuthorizationPolicy: true, Gateway: true}, ambient: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}, wantUnenforced: true},
+		"a waypoint is of ambient mode only": {kinds: MeshKinds{AuthorizationPolicy: true, Gateway: true}, waypoint: true, want: []string{OwnerPolicyName, InviteesPolicyName}, wantAbsent: []string{waypointName}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestProfile_objectsAreKnown(t *testing.T) {
 	config := DefaultConfig()
 	config.MeshMode, config.CreateWaypoint = MeshAmbient, true
 	p := testkit.Profile("a", testkit.Quota("cpu", "1"))
-	for _, object := range Profile(p, Input{Config: config, Mesh: MeshKinds{true, true}}).Objects()[1:] {
+	for _, object := range Profile(p, Input{Config: config, Mesh: MeshKinds{AuthorizationPolicy: true, Gateway: true}}).Objects()[1:] {
 		if !slices.Contains(Names, object.GetName()) || object.GetNamespace() != "a" || object.Purpose == "" {
 			t.Errorf("%s/%s is not among %q, or serves no purpose: %q", object.GetNamespace(), object.GetName(), Names, object.Purpose)
 		}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 )
 
@@ -109,9 +110,15 @@ func Release(ns *corev1.Namespace) {
 	if ns.Labels[kubeflowv1.ManagedByLabel] == kubeflowv1.ManagedByValue {
 		delete(ns.Labels, kubeflowv1.ManagedByLabel)
 	}
+	for key, value := range recordOf(ns.Annotations).Annotations {
+		if ns.Annotations[key] == value {
+			delete(ns.Annotations, key)
+		}
+	}
 	for _, key := range []string{
 		kubeflowv1.OwnerAnnotation, kubeflowv1.AdoptAnnotation, kubeflowv1.AdoptedByAnnotation,
 		kubeflowv1.MadeForAnnotation, kubeflowv1.AppliedLabelsAnnotation,
+		berthv1alpha1.AppliedClassAnnotation, berthv1alpha1.BreakGlassAnnotation,
 	} {
 		delete(ns.Annotations, key)
 	}

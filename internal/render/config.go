@@ -11,6 +11,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 )
 
 // MeshMode is how the service mesh takes part in a tenant's namespace.
@@ -51,11 +53,19 @@ type Config struct {
 	ContributorPolicies ContributorPolicies
 	// ViewMethods keeps contributors with the role view from sending more than GET, HEAD and OPTIONS through the mesh.
 	ViewMethods bool
+	// Roles are the roles of contributors that the class of the profile at hand has besides admin, edit and view.
+	Roles []berthv1alpha1.Role
 	// DefaultWorkloadIdentity is the Google service account of profiles that name none; empty for none.
 	DefaultWorkloadIdentity string
 	// NamespaceLabels are the labels of the namespace labels file: an empty value removes a label, any other is added
 	// where the label is absent.
 	NamespaceLabels map[string]string
+}
+
+// With is c for profiles of a class.
+func (c Config) With(class Class) Config {
+	c.Roles = class.Spec.Roles
+	return c
 }
 
 // DefaultConfig has the defaults of Kubeflow's profile controller.

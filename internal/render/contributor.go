@@ -22,11 +22,12 @@ import (
 type Contributor struct {
 	// Subject is a user, a group or a service account.
 	Subject rbacv1.Subject
-	// Role is one of Roles.
+	// Role is one of Roles, or of those of the profile's class.
 	Role string
 }
 
-// Roles are the roles of contributors, the most powerful first. Each is bound to the ClusterRole kubeflow-ROLE.
+// Roles are the roles of contributors in every class, the most powerful first. Each is bound to the ClusterRole
+// kubeflow-ROLE.
 var Roles = []string{"admin", "edit", "view"}
 
 const rolePrefix = "kubeflow-"
@@ -40,18 +41,54 @@ func RoleOf(ref rbacv1.RoleRef) string {
 	return role
 }
 
-// ContributorBinding is the RoleBinding of c in p's namespace. The name is one of BindingNames.
-func ContributorBinding(p *kubeflowv1.Profile, c Contributor, name string) Object {
+// RoleNamed is the ClusterRole of a role in profiles of c's class, and false where there is no such role.
+func (c Config) RoleNamed(name string) (clusterRole string, found bool) {
+	if slices.Contains(Roles, name) {
+		return rolePrefix + name, true
+	}
+	for _, role := range c.Roles {
+		if role.Name == name {
+			return role.ClusterRole, true
+		}
+	}
+	return "", false
+}
+
+// RoleNames are the names of the roles in profiles of c's class.
+func (c Config) RoleNames() []string {
+	names := slices.Clone(Roles)
+	for _, role := range c.Roles {
+		names = append(names, role.Name)
+	}
+	return names
+}
+
+// RoleShown is the role that clients are told of a binding: one of Roles, or what its annotation says where we made it
+// for a role of a class; empty for a binding to anything else.
+func RoleShown(binding *rbacv1.RoleBinding) string {
+	if role := RoleOf(binding.RoleRef); role != "" {
+		return role
+	}
+	if binding.Labels[kubeflowv1.ManagedByLabel] == kubeflowv1.ManagedByValue && IsContributorBinding(binding) {
+		return binding.Annotations[kubeflowv1.RoleAnnotation]
+	}
+	return ""
+}
+
+// ContributorBinding is the RoleBinding of c in p's namespace. The name is one of BindingNames, the role one that
+// config has.
+func ContributorBinding(p *kubeflowv1.Profile, config Config, c Contributor, name string) Object {
+	role, _ := config.RoleNamed(c.Role)
 	meta := objectMeta(p, name)
 	meta.Annotations = map[string]string{kubeflowv1.UserAnnotation: c.Subject.Name, kubeflowv1.RoleAnnotation: c.Role}
 	return Object{
 		Resource: &rbacv1.RoleBinding{
 			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"},
 			ObjectMeta: meta,
-			RoleRef:    clusterRole(rolePrefix + c.Role),
+			RoleRef:    clusterRole(role),
 			Subjects:   []rbacv1.Subject{ownerSubject(c.Subject)},
 		},
-		Purpose: "gives a contributor the role " + rolePrefix + c.Role,
+		Purpose: "gives a contributor the role " + role,
 		Exact:   []string{"subjects", "roleRef"},
 	}
 }

@@ -62,7 +62,7 @@ func printedContributors(t *testing.T, file string) string {
 		case "Contributor":
 			var c render.Contributor
 			decode(t, document, &c)
-			made := render.ContributorBinding(p, c, render.BindingNames(c)[0])
+			made := render.ContributorBinding(p, config, c, render.BindingNames(c)[0])
 			objects = append(objects, made)
 			bindings = append(bindings, made.Resource.(*rbacv1.RoleBinding))
 		case "RoleBinding":

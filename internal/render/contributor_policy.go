@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/identity"
 )
@@ -125,7 +126,7 @@ func staysForeign(policy metav1.Object, p *kubeflowv1.Profile, adopted bool) boo
 // ContributorPolicy lets the subjects of a contributor's binding in through the mesh. Without anybody who could be let
 // in, such as after a name with a wildcard, there is none.
 func ContributorPolicy(p *kubeflowv1.Profile, config Config, binding *rbacv1.RoleBinding) (Object, bool) {
-	rules := contributorRules(config, roleForMesh(binding), binding.Subjects)
+	rules := contributorRules(config, roleForMesh(config, binding), binding.Subjects)
 	if len(rules) == 0 {
 		return Object{}, false
 	}
@@ -172,11 +173,11 @@ func InviteesPolicy(p *kubeflowv1.Profile, config Config, bindings []*rbacv1.Rol
 		byRole := map[string][]rbacv1.Subject{}
 		for _, binding := range bindings {
 			if IsContributorBinding(binding) && binding.DeletionTimestamp == nil {
-				role := roleForMesh(binding)
+				role := roleForMesh(config, binding)
 				byRole[role] = append(byRole[role], binding.Subjects...)
 			}
 		}
-		for _, role := range append(slices.Clone(Roles), "") {
+		for _, role := range append(config.RoleNames(), "") {
 			rules = append(rules, contributorRules(config, role, byRole[role])...)
 		}
 	}
@@ -192,14 +193,21 @@ func inviteesPlace(p *kubeflowv1.Profile, config Config) Object {
 
 const inviteesPurpose = "is for all whom the owner invites, where they have no policies of their own"
 
+// noRole is the role of a binding that we made for a role which the profile's class does not have: nobody is let in.
+const noRole = "-"
+
 // roleForMesh is the role that decides which requests the subjects of binding may send. Bindings made by hand may be to
 // other roles than ours; then the annotation tells, and failing that it is the least.
-func roleForMesh(binding *rbacv1.RoleBinding) string {
+func roleForMesh(config Config, binding *rbacv1.RoleBinding) string {
 	if role := RoleOf(binding.RoleRef); role != "" {
 		return role
 	}
-	if role := binding.Annotations[kubeflowv1.RoleAnnotation]; slices.Contains(Roles, role) {
+	role := binding.Annotations[kubeflowv1.RoleAnnotation]
+	if bound, found := config.RoleNamed(role); found && (slices.Contains(Roles, role) || bound == binding.RoleRef.Name) {
 		return role
+	}
+	if binding.Labels[kubeflowv1.ManagedByLabel] == kubeflowv1.ManagedByValue {
+		return noRole
 	}
 	return ""
 }
@@ -226,10 +234,10 @@ func contributorRules(config Config, role string, subjects []rbacv1.Subject) []*
 			users = append(users, config.UserIDPrefix+subject.Name)
 		}
 	}
-	var to []*istiosecurity.Rule_To
-	if config.ViewMethods && role != "admin" && role != "edit" {
-		to = operation(&istiosecurity.Operation{Methods: readMethods})
+	if role == noRole {
+		return nil
 	}
+	to := meshOperations(config, role)
 	people := principals(config.Principals.IngressGateway, config.Principals.KFPUI)
 	var rules []*istiosecurity.Rule
 	if len(users) > 0 {
@@ -246,6 +254,24 @@ func contributorRules(config Config, role string, subjects []rbacv1.Subject) []*
 		rules = append(rules, &istiosecurity.Rule{From: principals(distinct(accounts)...), To: to})
 	}
 	return rules
+}
+
+// meshOperations are what those with the role may do through the mesh; nil for everything.
+func meshOperations(config Config, role string) []*istiosecurity.Rule_To {
+	if i := slices.IndexFunc(config.Roles, func(r berthv1alpha1.Role) bool { return r.Name == role }); i >= 0 {
+		var to []*istiosecurity.Rule_To
+		for _, allowed := range config.Roles[i].Mesh {
+			if len(allowed.Methods)+len(allowed.Paths) == 0 {
+				return nil // everything, whatever the others say; the mesh refuses an operation without fields
+			}
+			to = append(to, operation(&istiosecurity.Operation{Methods: slices.Clone(allowed.Methods), Paths: slices.Clone(allowed.Paths)})...)
+		}
+		return to
+	}
+	if config.ViewMethods && role != "admin" && role != "edit" {
+		return operation(&istiosecurity.Operation{Methods: readMethods})
+	}
+	return nil
 }
 
 // distinct sorts names and drops those that are there twice.

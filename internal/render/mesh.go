@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	istiosecurity "istio.io/api/security/v1beta1"
-	istiotype "istio.io/api/type/v1beta1"
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,7 +46,7 @@ func mesh(p *kubeflowv1.Profile, in Input) Part {
 	}
 	if in.Mesh.AuthorizationPolicy {
 		part.Objects = append(part.Objects,
-			policy(p, in.Config, OwnerPolicyName, "lets the owner and the platform in through the mesh", ownerAnnotations(p), ownerRules(p, in.Config)),
+			policy(p, in.Config, OwnerPolicyName, "lets the owner and the platform in through the mesh", ownerAnnotations(p), ownerRules(p, in)),
 			inviteesPlace(p, in.Config))
 	} else {
 		part.Problem = notInstalled(AuthorizationPolicyKind, "nobody can be let in or kept out by the mesh")
@@ -83,9 +82,7 @@ func policy(p *kubeflowv1.Profile, config Config, name, purpose string, annotati
 	ap.Spec.Rules = rules
 	if config.MeshMode == MeshAmbient {
 		// Without sidecars only a waypoint can tell users apart, and it enforces the policies attached to it alone.
-		ap.Spec.TargetRefs = []*istiotype.PolicyTargetReference{
-			{Group: GatewayKind.Group, Kind: GatewayKind.Kind, Name: waypointName},
-		}
+		ap.Spec.TargetRefs = waypointRef()
 	}
 	return Object{
 		Resource: ap, Purpose: purpose, Exact: []string{"spec"},
@@ -95,10 +92,11 @@ func policy(p *kubeflowv1.Profile, config Config, name, purpose string, annotati
 
 // ownerRules are, in this order: the owner, the namespace itself, Knative's probes, the culling of idle notebooks and,
 // in ambient mode, Katib.
-func ownerRules(p *kubeflowv1.Profile, config Config) []*istiosecurity.Rule {
+func ownerRules(p *kubeflowv1.Profile, in Input) []*istiosecurity.Rule {
+	config := in.Config
 	rules := []*istiosecurity.Rule{
 		{When: []*istiosecurity.Condition{{Key: "source.namespace", Values: []string{p.Name}}}},
-		{To: operation(&istiosecurity.Operation{Paths: []string{"/healthz", "/metrics", "/wait-for-drain"}})},
+		probeRule(in),
 		{
 			From: principals(config.Principals.NotebookController),
 			To:   operation(&istiosecurity.Operation{Methods: []string{"GET"}, Paths: []string{"*/api/kernels"}}),

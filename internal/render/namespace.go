@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 )
 
@@ -46,6 +47,12 @@ func namespace(p *kubeflowv1.Profile, in Input, claim Claim) Object {
 	if len(rules.applied) == 0 {
 		object.AbsentAnnotations = []string{kubeflowv1.AppliedLabelsAnnotation}
 	}
+	classAnnotations(&object, in)
+	if reason := BreakGlass(p); reason != "" {
+		ns.Annotations[berthv1alpha1.BreakGlassAnnotation] = reason
+	} else {
+		object.AbsentAnnotations = append(object.AbsentAnnotations, berthv1alpha1.BreakGlassAnnotation)
+	}
 	return object
 }
 
@@ -67,18 +74,25 @@ func namespaceLabels(in Input) labelChanges {
 		live = in.Namespace.Labels
 		recorded = decodeRecord(in.Namespace.Annotations[kubeflowv1.AppliedLabelsAnnotation])
 	}
-	if in.LabelsUnknown {
+	if in.LabelsUnknown || in.Class.Unknown {
 		return manage(in, labelChanges{set: map[string]string{}, applied: recorded})
 	}
 	want := wantedLabels(in, recorded)
+	decided := classLabels(in.Class)
+	for key, setting := range decided {
+		want[key] = setting.Value
+	}
 
 	changes := labelChanges{set: map[string]string{}, applied: map[string]string{}}
 	for _, key := range sortedKeys(want) {
 		value := want[key]
 		have, found := live[key]
 		was, ours := recorded[key]
+		setting, byClass := decided[key]
 		switch {
-		case value == "":
+		case byClass && setting.Policy != berthv1alpha1.IfAbsent:
+			changes.set[key], changes.applied[key] = value, value
+		case value == "" && !byClass:
 			changes.absent = append(changes.absent, key)
 		case !found:
 			changes.set[key], changes.applied[key] = value, value

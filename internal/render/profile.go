@@ -21,7 +21,15 @@ type Input struct {
 	Namespace *corev1.Namespace
 	// Editor and Viewer are the service accounts default-editor and default-viewer as they are, or nil.
 	Editor, Viewer *corev1.ServiceAccount
-	// Mesh says which kinds of the mesh the cluster serves.
+	// Accounts are the further ServiceAccounts of the class as they are, by name.
+	Accounts map[string]*corev1.ServiceAccount
+	// Class is the class that the profile has.
+	Class Class
+	// Placed are the objects in the namespace that were made for parts of a class.
+	Placed []Resource
+	// InferenceServices are the names of those in the namespace.
+	InferenceServices []string
+	// Mesh says which kinds the cluster serves, of those that it may lack.
 	Mesh MeshKinds
 	// Reserved are namespaces that no profile may take, besides the ones that never may (see Reserved).
 	Reserved []string
@@ -30,10 +38,16 @@ type Input struct {
 	LabelsUnknown bool
 }
 
-// MeshKinds says which kinds of the mesh the cluster serves.
+// MeshKinds says which kinds the cluster serves, of those that it may lack: the mesh's, and those that classes ask for.
 type MeshKinds struct {
-	AuthorizationPolicy bool
-	Gateway             bool
+	AuthorizationPolicy   bool
+	Gateway               bool
+	PeerAuthentication    bool
+	RequestAuthentication bool
+	InferenceService      bool
+	ProfileClass          bool
+	// ExternalSecrets is the version in which the kinds of External Secrets are served; empty where they are not.
+	ExternalSecrets string
 }
 
 // Tenant is everything that one Profile asks for.
@@ -42,6 +56,8 @@ type Tenant struct {
 	Claim Claim
 	// PreviousOwner is the owner whom the namespace still belongs to, where that is another one.
 	PreviousOwner string
+	// Class is the class that was rendered.
+	Class Class
 	// Namespace is the namespace itself.
 	Namespace Object
 	// Parts are applied in order, after the namespace exists. Their problems are their own: one that can't be
@@ -61,6 +77,10 @@ type Part struct {
 	Problem *Problem
 	// Reason and Message are those of the condition when the part is in place.
 	Reason, Message string
+	// Retired means that the part is not asked for any more: when Absent are gone, there is no condition.
+	Retired bool
+	// Keep leaves what was made for the part before, as nobody can say what it should be.
+	Keep bool
 }
 
 // Profile renders everything that p asks for. Policies and budget come before access, so that nobody gets in while
@@ -71,19 +91,44 @@ func Profile(p *kubeflowv1.Profile, in Input) Tenant {
 		claim = refused(kubeflowv1.ReasonNamespaceLabelsUnreadable,
 			"the namespace labels file can't be read, and a namespace without its labels may be unsafe: mend the file")
 	}
+	if claim.Kind == ClaimNew && in.Class.Unknown {
+		claim = refused(in.Class.Problem.Reason, in.Class.Problem.Message+"; a namespace without the class's limits may be unsafe, so none is made")
+	}
 	if !claim.Allowed() {
-		return Tenant{Claim: claim}
+		return Tenant{Claim: claim, Class: in.Class}
 	}
 	return Tenant{
 		Claim:         claim,
 		PreviousOwner: previousOwner(p, in.Namespace),
+		Class:         in.Class,
 		Namespace:     namespace(p, in, claim),
-		Parts: []Part{
-			mesh(p, in),
-			quota(p),
-			access(p, in, claim),
-		},
+		Parts:         parts(p, in, claim),
 	}
+}
+
+// parts are those of p, in the order in which they are applied.
+func parts(p *kubeflowv1.Profile, in Input, claim Claim) []Part {
+	if in.Class.Unknown {
+		known := []Part{in.Class.part(), access(p, in, claim)}
+		if previousOwner(p, in.Namespace) != "" {
+			known = append(known, mesh(p, in)) // the one before must not keep what was theirs
+		}
+		return known
+	}
+	held := BreakGlass(p) != "" && claim.Held
+	all := ofClass(p, in, held)
+	all = append(all, mesh(p, in))
+	if !held {
+		all = append(all, quota(p, in))
+	}
+	all = append(all, access(p, in, claim))
+	if held {
+		all = append(all, guardRails(p))
+	}
+	if in.Class.Name != "" || in.Class.Problem != nil {
+		all = append(all, in.Class.part())
+	}
+	return all
 }
 
 // Names are the names of the objects that render makes inside a namespace.

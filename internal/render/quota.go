@@ -7,19 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 )
 
 // quotaName is the ResourceQuota that holds a profile's budget.
 const quotaName = "kf-resource-quota"
 
-// quota renders the budget. Without limits there is none, whatever scopes are set.
-func quota(p *kubeflowv1.Profile) Part {
+// quota renders the budget: what the profile asks for, or the default of its class, within the limits of the class.
+// Without limits there is none, whatever scopes are set.
+func quota(p *kubeflowv1.Profile, in Input) Part {
 	part := Part{Condition: kubeflowv1.ConditionQuotaReady}
 	object := Object{
 		Resource: &corev1.ResourceQuota{
@@ -29,16 +32,36 @@ func quota(p *kubeflowv1.Profile) Part {
 		Purpose: "keeps the team within its budget",
 		Exact:   []string{"spec"},
 	}
-	if len(p.Spec.ResourceQuotaSpec.Hard) == 0 {
-		part.Absent = []Object{object}
-		part.Reason, part.Message = kubeflowv1.ReasonNoQuota, "the profile asks for no quota"
-		return part
+	var class berthv1alpha1.QuotaSettings
+	if in.Class.Spec.Quota != nil {
+		class = *in.Class.Spec.Quota
 	}
-	spec, err := quotaSpec(p.Spec.ResourceQuotaSpec)
+	written, whose := p.Spec.ResourceQuotaSpec, "spec.resourceQuotaSpec.hard"
+	if len(written.Hard) == 0 && len(class.Default) > 0 {
+		written.Hard, whose = class.Default, "spec.quota.default of the class"
+	}
+	spec, err := quotaSpec(written, whose)
 	if err != nil {
 		// The quota that is there stays: having none would lift every limit.
 		part.Problem = &Problem{Reason: kubeflowv1.ReasonQuotaInvalid, Message: err.Error()}
 		return part
+	}
+	part.Problem = incomplete(spec.Hard, class.Required)
+	above, err := limit(spec.Hard, class.Max)
+	if err != nil {
+		part.Problem = &Problem{Reason: kubeflowv1.ReasonQuotaInvalid, Message: err.Error()}
+		return part
+	}
+	if above != nil {
+		part.Problem = above
+	}
+	if len(spec.Hard) == 0 {
+		part.Absent = []Object{object}
+		part.Reason, part.Message = kubeflowv1.ReasonNoQuota, "the profile asks for no quota"
+		return part
+	}
+	if part.Problem == nil {
+		part.Problem = ineffective(spec.Hard)
 	}
 	object.Resource.(*corev1.ResourceQuota).Spec = spec
 	part.Objects = []Object{object}
@@ -46,7 +69,68 @@ func quota(p *kubeflowv1.Profile) Part {
 	return part
 }
 
-func quotaSpec(written kubeflowv1.ResourceQuotaSpec) (corev1.ResourceQuotaSpec, error) {
+// limit lowers hard to what the class allows at most, and adds what of that hard does not name. It says what was
+// lowered.
+func limit(hard corev1.ResourceList, most map[corev1.ResourceName]kubeflowv1.Quantity) (*Problem, error) {
+	ceilings, err := quotaSpec(kubeflowv1.ResourceQuotaSpec{Hard: most}, "spec.quota.max of the class")
+	if err != nil {
+		return nil, err
+	}
+	var lowered []string
+	for _, name := range sortedKeys(ceilings.Hard) {
+		ceiling := ceilings.Hard[name]
+		if have, asked := hard[name]; asked {
+			if have.Cmp(ceiling) <= 0 {
+				continue
+			}
+			lowered = append(lowered, fmt.Sprintf("%s of %s (at most %s)", have.String(), name, ceiling.String()))
+		}
+		hard[name] = ceiling
+	}
+	if len(lowered) == 0 {
+		return nil, nil //nolint:nilnil // no problem is an answer
+	}
+	return &Problem{Reason: kubeflowv1.ReasonQuotaAboveClass, Message: fmt.Sprintf(
+		"spec.resourceQuotaSpec.hard asks for more than the class allows: %s; the profile has what the class allows",
+		strings.Join(lowered, ", "))}, nil
+}
+
+// incomplete says which resources the class requires that hard does not name. No quota at all is not incomplete.
+func incomplete(hard corev1.ResourceList, required []berthv1alpha1.ResourceName) *Problem {
+	var missing []string
+	for _, name := range required {
+		if _, named := hard[corev1.ResourceName(name)]; !named && len(hard) > 0 {
+			missing = append(missing, string(name))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &Problem{Reason: kubeflowv1.ReasonQuotaIncomplete, Message: fmt.Sprintf(
+		"spec.resourceQuotaSpec.hard does not name %s, which the class requires: add it", strings.Join(distinct(missing), ", "))}
+}
+
+// ineffective says which extended resources are written in a way that the API server takes and does not count.
+func ineffective(hard corev1.ResourceList) *Problem {
+	for _, name := range sortedKeys(hard) {
+		if Counted(string(name)) {
+			continue
+		}
+		return &Problem{Reason: kubeflowv1.ReasonQuotaIneffective, Message: fmt.Sprintf(
+			"spec.resourceQuotaSpec.hard[%s] limits nothing: Kubernetes counts extended resources only under requests.; write requests.%s",
+			name, strings.TrimPrefix(string(name), "limits."))}
+	}
+	return nil
+}
+
+// Counted says whether Kubernetes counts what a quota calls by that name. An extended resource is counted only by what
+// is requested of it.
+func Counted(name string) bool {
+	return !strings.Contains(name, "/") || strings.HasPrefix(name, "requests.") || strings.HasPrefix(name, "count/") ||
+		strings.Contains(name, ".storageclass.storage.k8s.io/") || strings.Contains(name, ".deviceclass.resource.k8s.io/")
+}
+
+func quotaSpec(written kubeflowv1.ResourceQuotaSpec, whose string) (corev1.ResourceQuotaSpec, error) {
 	spec := corev1.ResourceQuotaSpec{
 		Hard:          corev1.ResourceList{},
 		Scopes:        written.Scopes,
@@ -55,11 +139,11 @@ func quotaSpec(written kubeflowv1.ResourceQuotaSpec) (corev1.ResourceQuotaSpec, 
 	for _, name := range sortedKeys(written.Hard) {
 		quantity, err := parseQuantity(string(written.Hard[name]))
 		if err != nil {
-			return spec, fmt.Errorf("spec.resourceQuotaSpec.hard[%s] is %q, which is no quantity: write a number such as 4, 500m or 16Gi",
-				name, written.Hard[name])
+			return spec, fmt.Errorf("%s[%s] is %q, which is no quantity: write a number such as 4, 500m or 16Gi",
+				whose, name, written.Hard[name])
 		}
 		if quantity.Sign() < 0 {
-			return spec, fmt.Errorf("spec.resourceQuotaSpec.hard[%s] is %q: it must not be negative", name, written.Hard[name])
+			return spec, fmt.Errorf("%s[%s] is %q: it must not be negative", whose, name, written.Hard[name])
 		}
 		spec.Hard[name] = quantity
 	}

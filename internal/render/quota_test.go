@@ -53,7 +53,7 @@ func TestQuota(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := testkit.Profile("a")
 			p.Spec.ResourceQuotaSpec = tc.written
-			part := quota(p)
+			part := quota(p, Input{})
 			if tc.wantProblem != "" {
 				if part.Problem == nil || part.Problem.Reason != kubeflowv1.ReasonQuotaInvalid || !strings.Contains(part.Problem.Message, tc.wantProblem) {
 					t.Errorf("problem is %+v, want %s in it", part.Problem, tc.wantProblem)

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/controller/classes"
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/kube/apply"
 	"berth.dev/berth/internal/render"
@@ -46,6 +47,7 @@ type Reconciler struct {
 
 	writer  *apply.Writer
 	mesh    *mesh.Kinds
+	classes classes.Classes
 	indexed bool // the cache finds the policies of contributors
 	// refusals are those that were told.
 	refusals refusals
@@ -135,7 +137,11 @@ func (r *Reconciler) look(ctx context.Context, from view, p *kubeflowv1.Profile)
 	if !in.held {
 		return todo{}, nil
 	}
-	admission := render.Contributors(p, r.Config, in.adopted, in.bindings, in.policies)
+	class, err := r.classes.Of(ctx, p)
+	if err != nil || class.Unknown {
+		return todo{}, err // without its roles, nobody can say who gets in
+	}
+	admission := render.Contributors(p, r.Config.With(class), in.adopted, in.bindings, in.policies)
 	t, err := r.plan(ctx, p, in, admission)
 	if err != nil {
 		return todo{}, fmt.Errorf("compare the contributors of profile %q with the cluster: %w", p.Name, err)

@@ -23,7 +23,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/controller/classes"
 	"berth.dev/berth/internal/controller/every"
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/render"
@@ -67,6 +69,9 @@ func (r *Reconciler) Register(mgr ctrl.Manager, kinds *mesh.Kinds) error {
 	kinds.Add(mesh.Watcher{
 		Controller: c,
 		Source: func(ctx context.Context, obj client.Object) (source.Source, error) {
+			if _, isClass := obj.(*berthv1alpha1.ProfileClass); isClass {
+				return classes.Source(mgr.GetCache()), nil
+			}
 			policy, ok := obj.(*securityv1beta1.AuthorizationPolicy)
 			if !ok {
 				return nil, nil //nolint:nilnil // other kinds are not watched
@@ -82,6 +87,7 @@ func (r *Reconciler) Register(mgr ctrl.Manager, kinds *mesh.Kinds) error {
 		Changed: all.Enqueue,
 	})
 	r.mesh = kinds
+	r.classes = classes.Classes{Reader: mgr.GetClient(), Served: kinds.Served}
 	return nil
 }
 

@@ -19,8 +19,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"berth.dev/berth/internal/controller"
 	"berth.dev/berth/internal/controller/controllertest"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/render"
 	"berth.dev/berth/internal/testkit"
 )
@@ -55,7 +55,7 @@ type witness struct {
 // follow records every moment at which one of users is not let in.
 func follow(t *testing.T, cfg *rest.Config, namespace string, users []string) *witness {
 	t.Helper()
-	scheme, err := controller.Scheme()
+	scheme, err := scheme.New()
 	if err != nil {
 		t.Fatal(err)
 	}

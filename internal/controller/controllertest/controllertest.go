@@ -22,6 +22,7 @@ import (
 
 	"berth.dev/berth/internal/controller"
 	"berth.dev/berth/internal/controller/plugin"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/labelsfile"
 	"berth.dev/berth/internal/render"
 )
@@ -135,7 +136,7 @@ func (c *Controllers) Stop(t testing.TB) {
 // Client returns a client without a cache for the cluster, knowing all kinds that the controllers know.
 func Client(t testing.TB, cfg *rest.Config) client.Client {
 	t.Helper()
-	scheme, err := controller.Scheme()
+	scheme, err := scheme.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ type meshCluster struct {
 
 func (c *meshCluster) RESTMapping(kind schema.GroupKind, _ ...string) (*meta.RESTMapping, error) {
 	c.asked = kind.Kind
-	return nil, c.answers[kind.Kind]
+	return &meta.RESTMapping{GroupVersionKind: kind.WithVersion("v1")}, c.answers[kind.Kind]
 }
 
 func (c *meshCluster) Watch(source.Source) error {
@@ -46,6 +46,7 @@ func TestKinds_look(t *testing.T) {
 	down := errors.New("the server is down")
 	c := &meshCluster{}
 	k := New(c)
+	k.kinds = kinds[:2]
 	k.Add(Watcher{
 		Controller: c,
 		Source:     func(context.Context, client.Object) (source.Source, error) { return source.Func(nil), nil },

@@ -57,6 +57,7 @@ const policies = "*v1beta1.AuthorizationPolicy"
 func TestKinds_severalWatchers(t *testing.T) {
 	down := errors.New("can't be watched")
 	k := New(&meshCluster{})
+	k.kinds = kinds[:2]
 	all, some := &follower{}, &follower{fails: down}
 	k.Add(all.watcher(policies, "*unstructured.Unstructured"))
 	k.Add(some.watcher(policies))
@@ -82,6 +83,7 @@ func TestKinds_severalWatchers(t *testing.T) {
 func TestKinds_Look(t *testing.T) {
 	f := &follower{}
 	k := New(&meshCluster{answers: map[string]error{"Gateway": &meta.NoKindMatchError{}}})
+	k.kinds = kinds[:2]
 	k.Add(f.watcher(policies))
 	if lists := k.Lists(); len(lists) > 0 {
 		t.Errorf("before it, the lists are %T", lists)
@@ -114,6 +116,7 @@ func TestKinds_Start(t *testing.T) {
 			}
 			defer cancel()
 			k := New(&meshCluster{answers: answers})
+			k.kinds = kinds[:2]
 			if err := k.Start(ctx); err != nil || k.NeedLeaderElection() {
 				t.Errorf("error %v, needs to be elected: %t", err, k.NeedLeaderElection())
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -159,7 +160,8 @@ func (r *Reconciler) clear(ctx context.Context, p *kubeflowv1.Profile, ns *corev
 
 // ownKinds are lists of the kinds that we put into a namespace.
 func (r *Reconciler) ownKinds() []client.ObjectList {
-	return append(r.mesh.Lists(), &rbacv1.RoleBindingList{}, &corev1.ServiceAccountList{}, &corev1.ResourceQuotaList{})
+	return append(r.mesh.Lists(), &rbacv1.RoleBindingList{}, &corev1.ServiceAccountList{}, &corev1.ResourceQuotaList{},
+		&networkingv1.NetworkPolicyList{}, &corev1.LimitRangeList{})
 }
 
 // reportDeletion says what the deletion of p waits for. The Event comes once for each thing that blocks.

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/controller/classes"
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/kube/apply"
 	"berth.dev/berth/internal/kube/status"
@@ -51,6 +52,7 @@ type Reconciler struct {
 
 	writer  *apply.Writer
 	mesh    *mesh.Kinds
+	classes classes.Classes
 	repairs *repairs
 }
 
@@ -151,8 +153,13 @@ func (r *Reconciler) gather(ctx context.Context, p *kubeflowv1.Profile) (in rend
 	if in.Editor, err = get(ctx, r.Client, &corev1.ServiceAccount{}, p.Name, render.EditorName); err != nil {
 		return in, err
 	}
-	in.Viewer, err = get(ctx, r.Client, &corev1.ServiceAccount{}, p.Name, render.ViewerName)
-	return in, err
+	if in.Viewer, err = get(ctx, r.Client, &corev1.ServiceAccount{}, p.Name, render.ViewerName); err != nil {
+		return in, err
+	}
+	if in.Class, err = r.classes.Of(ctx, p); err != nil {
+		return in, err
+	}
+	return in, r.gatherParts(ctx, p.Name, &in)
 }
 
 // get reads one object into obj and returns it, or nil where there is none.

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -24,7 +26,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/controller/classes"
 	"berth.dev/berth/internal/controller/every"
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/render"
@@ -43,6 +47,9 @@ const (
 // Register makes r run in mgr and watch what there is of kinds. It returns a function that has every profile looked at
 // again.
 func (r *Reconciler) Register(mgr ctrl.Manager, kinds *mesh.Kinds) (enqueueAll func(context.Context), err error) {
+	if err := indexParts(context.Background(), mgr, partKinds()...); err != nil { //nolint:forbidigo // nothing to cancel yet
+		return nil, err
+	}
 	all := every.New(mgr)
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("profile").
@@ -51,6 +58,8 @@ func (r *Reconciler) Register(mgr ctrl.Manager, kinds *mesh.Kinds) (enqueueAll f
 		Watches(&corev1.ServiceAccount{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
 		Watches(&corev1.ResourceQuota{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours(), quotaSpecChanged())).
+		Watches(&networkingv1.NetworkPolicy{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
+		Watches(&corev1.LimitRange{}, handler.EnqueueRequestsFromMapFunc(byNamespace), builder.WithPredicates(ours())).
 		WatchesRawSource(all.Source()).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
@@ -62,13 +71,66 @@ func (r *Reconciler) Register(mgr ctrl.Manager, kinds *mesh.Kinds) (enqueueAll f
 	}
 	kinds.Add(mesh.Watcher{
 		Controller: c,
-		Source: func(_ context.Context, obj client.Object) (source.Source, error) {
+		Source: func(ctx context.Context, obj client.Object) (source.Source, error) {
+			switch obj.(type) {
+			case *berthv1alpha1.ProfileClass:
+				return classes.Source(mgr.GetCache()), nil
+			case *metav1.PartialObjectMetadata: // InferenceServices: that they are there is all that matters
+				if err := indexIf(ctx, mgr, obj, func(client.Object) bool { return true }); err != nil {
+					return nil, err
+				}
+				return source.Kind(mgr.GetCache(), obj, handler.EnqueueRequestsFromMapFunc(byNamespace), cameOrWent()), nil
+			}
+			if err := indexParts(ctx, mgr, obj); err != nil {
+				return nil, err
+			}
 			return source.Kind(mgr.GetCache(), obj, handler.EnqueueRequestsFromMapFunc(byNamespace), ours()), nil
 		},
 		Changed: all.Enqueue,
 	})
 	r.mesh = kinds
+	r.classes = classes.Classes{Reader: mgr.GetClient(), Served: kinds.Served}
 	return all.Enqueue, nil
+}
+
+// partIndex finds the objects of a namespace that were made for parts of a class, and its InferenceServices, under the
+// value indexed. The cache has no index of namespaces as such: see package slim.
+const (
+	partIndex = "part"
+	indexed   = "yes"
+)
+
+// partKinds are the kinds of those objects that every cluster serves.
+func partKinds() []client.Object {
+	return []client.Object{&corev1.ServiceAccount{}, &rbacv1.RoleBinding{}, &corev1.LimitRange{}, &networkingv1.NetworkPolicy{}}
+}
+
+func indexParts(ctx context.Context, mgr ctrl.Manager, objects ...client.Object) error {
+	for _, obj := range objects {
+		if err := indexIf(ctx, mgr, obj, hasPart); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func indexIf(ctx context.Context, mgr ctrl.Manager, obj client.Object, condition func(client.Object) bool) error {
+	err := mgr.GetFieldIndexer().IndexField(ctx, obj, partIndex, func(obj client.Object) []string {
+		if condition(obj) {
+			return []string{indexed}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("index %T: %w", obj, err)
+	}
+	return nil
+}
+
+func hasPart(obj client.Object) bool { return obj.GetLabels()[berthv1alpha1.PartLabel] != "" }
+
+func cameOrWent() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
 }
 
 // byName and byNamespace find the profile by name rather than by owner reference: that may be what was tampered with.
@@ -82,9 +144,12 @@ func byNamespace(_ context.Context, obj client.Object) []reconcile.Request {
 
 // ours lets only those objects through that render makes.
 func ours() predicate.Predicate {
-	return predicate.And(notCreated(), predicate.NewPredicateFuncs(func(obj client.Object) bool {
-		return slices.Contains(render.Names, obj.GetName())
-	}))
+	made := func(obj client.Object) bool { return slices.Contains(render.Names, obj.GetName()) || hasPart(obj) }
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return made(e.ObjectOld) || made(e.ObjectNew) },
+		DeleteFunc: func(e event.DeleteEvent) bool { return made(e.Object) },
+	}
 }
 
 // notCreated leaves out what appears. It is our own doing, nearly always; and what somebody else puts in the place of

@@ -4,7 +4,9 @@
 package profile
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/render"
@@ -35,10 +38,11 @@ type repairs struct {
 }
 
 type repairState struct {
-	// labels, mesh and generation are those for which the profile was last worked on.
+	// labels, mesh, generation and class are those for which the profile was last worked on.
 	labels     map[string]string
 	mesh       render.MeshKinds
 	generation int64
+	class      string
 	// complete means that everything was in place with them.
 	complete bool
 	limiter  *rate.Limiter
@@ -52,11 +56,20 @@ func newRepairs(now func() time.Time) *repairs {
 // look after a start, nobody can say what has changed since: the configuration may have.
 func (r *repairs) asked(p *kubeflowv1.Profile, in render.Input) *repairState {
 	state := r.profiles[p.UID]
-	if state == nil || state.generation != p.Generation || state.mesh != in.Mesh ||
+	if state == nil || state.generation != p.Generation || state.mesh != in.Mesh || state.class != askedOfClass(p, in) ||
 		!maps.Equal(state.labels, in.Config.NamespaceLabels) {
 		return nil
 	}
 	return state
+}
+
+// askedOfClass is all that a class is asked for: what is done after it changed is no repair.
+func askedOfClass(p *kubeflowv1.Profile, in render.Input) string {
+	if in.Class.Name == "" {
+		return ""
+	}
+	return fmt.Sprint(in.Class.Name, in.Class.Generation, in.Class.Unknown, render.BreakGlass(p) != "",
+		p.Labels[berthv1alpha1.KeepUserTokenLabel], slices.Sorted(slices.Values(in.InferenceServices)))
 }
 
 // occasion says why so many writes are due for p.
@@ -109,6 +122,7 @@ func (r *repairs) worked(p *kubeflowv1.Profile, in render.Input, complete bool) 
 		r.profiles[p.UID] = state
 	}
 	state.generation, state.labels, state.mesh, state.complete = p.Generation, in.Config.NamespaceLabels, in.Mesh, complete
+	state.class = askedOfClass(p, in)
 }
 
 // forget drops what is known about a profile that is gone, or that has no namespace to be kept in order.

@@ -36,8 +36,11 @@ func (r *Reconciler) report(ctx context.Context, p *kubeflowv1.Profile, tenant r
 	if o.blocked != nil && o.blocked.Reason == kubeflowv1.ReasonNamespaceNotOwned {
 		handled.WithLabelValues("reject profile taking over exi").Inc()
 	}
-	conditions, gone := conditions(p, r.Config, o)
+	conditions, gone := conditions(p, r.Config, tenant, o)
 	want := *p.Status.DeepCopy()
+	if !tenant.Class.Unknown {
+		want.Class = tenant.Class.Status()
+	}
 	status.Merge(&want, p.Generation, metav1.NewTime(r.Now()), conditions, gone...)
 	return status.Patch(ctx, r.Client, p, want)
 }
@@ -71,13 +74,13 @@ func happened(p *kubeflowv1.Profile, tenant render.Tenant, occasion status.Occas
 }
 
 // conditions say how things stand, and which conditions say nothing any more.
-func conditions(p *kubeflowv1.Profile, config render.Config, o outcome) (want []status.Condition, gone []string) {
+func conditions(p *kubeflowv1.Profile, config render.Config, tenant render.Tenant, o outcome) (want []status.Condition, gone []string) {
 	if o.blocked != nil {
 		parts := slices.DeleteFunc(slices.Clone(partConditions), func(t string) bool { return t == kubeflowv1.ConditionNamespaceReady })
 		return []status.Condition{
 			notReady(kubeflowv1.ConditionNamespaceReady, *o.blocked),
 			notReady(kubeflowv1.ConditionReady, *o.blocked),
-		}, parts
+		}, append(parts, render.ClassConditions()...)
 	}
 	namespace := status.Condition{
 		Type: kubeflowv1.ConditionNamespaceReady, Status: metav1.ConditionTrue,
@@ -87,11 +90,19 @@ func conditions(p *kubeflowv1.Profile, config render.Config, o outcome) (want []
 		namespace = failedCondition(namespace.Type, o.namespace)
 	}
 	want = append(want, namespace)
+	gone = render.ClassConditions()
 	for _, part := range o.parts {
+		if part.Retired && part.err == nil {
+			continue
+		}
 		want = append(want, partCondition(part))
+		gone = slices.DeleteFunc(gone, func(condition string) bool { return condition == part.Condition })
 	}
-	want = append(want, ready(p, config, want))
-	return want, nil
+	if tenant.Class.Unknown {
+		gone = nil // nobody knows what the class asked for
+	}
+	want = append(want, ready(p, config, tenant, want))
+	return want, gone
 }
 
 func partCondition(part partOutcome) status.Condition {
@@ -104,8 +115,11 @@ func partCondition(part partOutcome) status.Condition {
 	return status.Condition{Type: part.Condition, Status: metav1.ConditionTrue, Reason: part.Reason, Message: part.Message}
 }
 
-// ready sums up the parts and what the plugins' controller says.
-func ready(p *kubeflowv1.Profile, config render.Config, parts []status.Condition) status.Condition {
+// ready sums up the parts and what the controllers of plugins and hooks say.
+func ready(p *kubeflowv1.Profile, config render.Config, tenant render.Tenant, parts []status.Condition) status.Condition {
+	if hooks := hooksCondition(p, tenant.Class); hooks != nil {
+		parts = append(slices.Clone(parts), *hooks)
+	}
 	if plugins := pluginsCondition(p, config); plugins != nil {
 		parts = append(slices.Clone(parts), *plugins)
 	}
@@ -129,6 +143,21 @@ func ready(p *kubeflowv1.Profile, config render.Config, parts []status.Condition
 		}
 	}
 	return notReady(kubeflowv1.ConditionReady, render.Problem{Reason: reason, Message: strings.Join(messages, "; ")})
+}
+
+// hooksCondition is how the hooks of the class stand, as their own controller told; nil where there are none.
+func hooksCondition(p *kubeflowv1.Profile, class render.Class) *status.Condition {
+	if len(class.Spec.Hooks) == 0 {
+		return nil
+	}
+	told := meta.FindStatusCondition(p.Status.Conditions, kubeflowv1.ConditionHooksReady)
+	if told == nil {
+		c := notReady(kubeflowv1.ConditionHooksReady, render.Problem{
+			Reason: kubeflowv1.ReasonProgressing, Message: "hooks are being asked",
+		})
+		return &c
+	}
+	return &status.Condition{Type: told.Type, Status: told.Status, Reason: told.Reason, Message: told.Message}
 }
 
 // pluginsCondition is how the plugins stand, as their own controller told; nil where there are none.

@@ -85,11 +85,11 @@ func TestConditions(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			before := slices.Clone(partConditions)
-			got, gone := conditions(testkit.Profile("a"), render.Config{}, tc.o)
+			got, gone := conditions(testkit.Profile("a"), render.Config{}, render.Tenant{}, tc.o)
 			if diff := cmp.Diff(tc.want, shown(got)); diff != "" {
 				t.Errorf("-want, +got:\n%s", diff)
 			}
-			if !slices.Equal(gone, tc.wantGone) || !slices.Equal(before, partConditions) {
+			if !slices.Equal(gone, append(slices.Clone(tc.wantGone), render.ClassConditions()...)) || !slices.Equal(before, partConditions) {
 				t.Errorf("gone are %q, want %q; the parts became %q", gone, tc.wantGone, partConditions)
 			}
 			message := got[len(got)-1].Message
@@ -98,7 +98,7 @@ func TestConditions(t *testing.T) {
 					t.Errorf("the message does not say once %q: %s", want, message)
 				}
 			}
-			again, _ := conditions(testkit.Profile("a"), render.Config{}, tc.o)
+			again, _ := conditions(testkit.Profile("a"), render.Config{}, render.Tenant{}, tc.o)
 			if diff := cmp.Diff(got, again); diff != "" {
 				t.Errorf("told again, it reads differently:\n%s", diff)
 			}
@@ -137,7 +137,7 @@ func TestReady_plugins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			parts := make([]status.Condition, 0, 8) // with room, so that appending would show
 			parts = append(parts, status.Condition{Type: kubeflowv1.ConditionNamespaceReady, Status: metav1.ConditionTrue})
-			got := ready(testkit.Profile("a", tc.options...), render.Config{DefaultWorkloadIdentity: tc.byDefault}, parts)
+			got := ready(testkit.Profile("a", tc.options...), render.Config{DefaultWorkloadIdentity: tc.byDefault}, render.Tenant{}, parts)
 			if shown([]status.Condition{got})[0] != tc.want {
 				t.Errorf("got %s, want %s", shown([]status.Condition{got})[0], tc.want)
 			}

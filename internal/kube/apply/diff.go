@@ -13,12 +13,14 @@ import (
 	"google.golang.org/protobuf/proto"
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	"berth.dev/berth/internal/render"
 )
 
@@ -82,8 +84,11 @@ func diffContent(want render.Object, live render.Resource) (d difference, patch 
 	if err != nil {
 		return d, nil, err
 	}
+	// Where it was rendered otherwise before, what is not wanted any more goes; else the server's defaults stay.
+	rendered, marked := want.GetAnnotations()[berthv1alpha1.RenderedAnnotation]
+	exact := marked && live.GetAnnotations()[berthv1alpha1.RenderedAnnotation] != rendered
 	for _, field := range fields(want, wantTree) {
-		value, changed := patchValue(wantTree[field], liveTree[field], slices.Contains(want.Exact, field))
+		value, changed := patchValue(wantTree[field], liveTree[field], exact || slices.Contains(want.Exact, field))
 		if changed {
 			patch[field] = value
 			d.fields = append(d.fields, field)
@@ -105,6 +110,15 @@ func sameContent(want, live render.Resource) bool {
 	case *securityv1beta1.AuthorizationPolicy:
 		live, ok := live.(*securityv1beta1.AuthorizationPolicy)
 		return ok && proto.Equal(&want.Spec, &live.Spec)
+	case *securityv1beta1.PeerAuthentication:
+		live, ok := live.(*securityv1beta1.PeerAuthentication)
+		return ok && proto.Equal(&want.Spec, &live.Spec)
+	case *securityv1beta1.RequestAuthentication:
+		live, ok := live.(*securityv1beta1.RequestAuthentication)
+		return ok && proto.Equal(&want.Spec, &live.Spec)
+	case *networkingv1.NetworkPolicy:
+		live, ok := live.(*networkingv1.NetworkPolicy)
+		return ok && equality.Semantic.DeepEqual(want.Spec, live.Spec)
 	}
 	return false
 }
