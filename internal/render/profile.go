@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 )
 
@@ -58,6 +59,8 @@ type Tenant struct {
 	PreviousOwner string
 	// Class is the class that was rendered.
 	Class Class
+	// GlassBroken means that the guard rails are to go off, GlassMended that they are to be on again.
+	GlassBroken, GlassMended bool
 	// Namespace is the namespace itself.
 	Namespace Object
 	// Parts are applied in order, after the namespace exists. Their problems are their own: one that can't be
@@ -97,7 +100,13 @@ func Profile(p *kubeflowv1.Profile, in Input) Tenant {
 	if !claim.Allowed() {
 		return Tenant{Claim: claim, Class: in.Class}
 	}
+	var was string
+	if in.Namespace != nil {
+		was = in.Namespace.Annotations[berthv1alpha1.BreakGlassAnnotation]
+	}
 	return Tenant{
+		GlassBroken:   was == "" && BreakGlass(p) != "",
+		GlassMended:   was != "" && BreakGlass(p) == "",
 		Claim:         claim,
 		PreviousOwner: previousOwner(p, in.Namespace),
 		Class:         in.Class,

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -48,6 +49,9 @@ func (r *Reconciler) report(ctx context.Context, p *kubeflowv1.Profile, tenant r
 // happened are the Events of what was done.
 func happened(p *kubeflowv1.Profile, tenant render.Tenant, occasion status.Occasion, o outcome) []status.Event {
 	told := status.Events(p.Name, occasion, o.changes)
+	if class := tenant.Class.Status(); occasion == status.Changed && len(o.changes) > 0 && !equality.Semantic.DeepEqual(p.Status.Class, class) {
+		told = []status.Event{classApplied(class, o.changes)} // one for each object would be thousands in a roll-out
+	}
 	patched := func(kind, name, field string) bool {
 		return slices.ContainsFunc(o.changes, func(c apply.Change) bool {
 			return c.Action == apply.Patch && c.Kind == kind && c.Name == name && slices.Contains(c.Fields, field)
@@ -60,6 +64,15 @@ func happened(p *kubeflowv1.Profile, tenant render.Tenant, occasion status.Occas
 			Note: fmt.Sprintf("took over namespace %s, which existed; it will outlive this profile", p.Name),
 		})
 	}
+	if namespaceAnnotated && tenant.GlassBroken {
+		told = append(told, status.Event{
+			Type: corev1.EventTypeWarning, Reason: status.EventBreakGlass,
+			Note: status.Note("the guard rails are off, for this reason: " + render.BreakGlass(p)),
+		})
+	}
+	if namespaceAnnotated && tenant.GlassMended {
+		told = append(told, status.Event{Type: corev1.EventTypeNormal, Reason: status.EventGuardRailsOn, Note: "the guard rails are on again"})
+	}
 	// The annotation holds the owner's name alone: an owner of another kind shows in the binding.
 	renamed := namespaceAnnotated && tenant.PreviousOwner != ""
 	rebound := tenant.PreviousOwner == "" && o.err() == nil && patched("RoleBinding", render.OwnerBindingName, "subjects")
@@ -71,6 +84,18 @@ func happened(p *kubeflowv1.Profile, tenant render.Tenant, occasion status.Occas
 		})
 	}
 	return told
+}
+
+// classApplied is the Event of a profile that has another class now, or another generation of it.
+func classApplied(class *kubeflowv1.ClassStatus, changes []apply.Change) status.Event {
+	what := "the built-in class"
+	if class != nil {
+		what = fmt.Sprintf("generation %d of class %s", class.Generation, class.Name)
+	}
+	return status.Event{
+		Type: corev1.EventTypeNormal, Reason: status.EventClassApplied,
+		Note: status.Note(fmt.Sprintf("brought in line with %s: %s", what, status.List(changes))),
+	}
 }
 
 // conditions say how things stand, and which conditions say nothing any more.

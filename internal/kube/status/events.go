@@ -25,6 +25,9 @@ const (
 	EventPluginApplied   = "PluginApplied"
 	EventPluginRevoked   = "PluginRevoked"
 	EventPluginFailed    = "PluginFailed"
+	EventClassApplied    = "ClassApplied"
+	EventBreakGlass      = "BreakGlass"
+	EventGuardRailsOn    = "GuardRailsOn"
 
 	EventRequested           = "Requested"
 	EventContributorsChanged = "ContributorsChanged"

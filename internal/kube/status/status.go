@@ -49,6 +49,10 @@ func Merge(status *kubeflowv1.ProfileStatus, generation int64, now metav1.Time, 
 var ranked = []string{
 	kubeflowv1.ConditionReady, kubeflowv1.ConditionNamespaceReady, kubeflowv1.ConditionMeshReady,
 	kubeflowv1.ConditionQuotaReady, kubeflowv1.ConditionAccessReady, kubeflowv1.ConditionPluginsReady,
+	kubeflowv1.ConditionClassReady, kubeflowv1.ConditionGuardRailsReady, kubeflowv1.ConditionNetworkReady,
+	kubeflowv1.ConditionMTLSReady, kubeflowv1.ConditionUserTokenReady, kubeflowv1.ConditionLimitRangeReady,
+	kubeflowv1.ConditionInferenceAccessReady, kubeflowv1.ConditionCredentialsReady,
+	kubeflowv1.ConditionServiceAccountsReady, kubeflowv1.ConditionHooksReady,
 }
 
 // rank is the place of a condition; those of others come last.
@@ -78,7 +82,7 @@ func Patch(ctx context.Context, c client.Client, p *kubeflowv1.Profile, want kub
 	}
 	body := map[string]any{
 		"metadata": map[string]any{"resourceVersion": p.ResourceVersion, "uid": p.UID},
-		"status":   map[string]any{"conditions": want.Conditions, "plugins": want.Plugins},
+		"status":   map[string]any{"conditions": want.Conditions, "plugins": want.Plugins, "class": want.Class},
 	}
 	data, err := json.Marshal(body)
 	if err != nil {
