@@ -63,7 +63,7 @@ func Root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       Version(),
 	}
-	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), demoCommand())
+	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), classCommand(), demoCommand())
 	return root
 }
 

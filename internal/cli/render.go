@@ -17,6 +17,7 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	kubeflowv1beta1 "berth.dev/berth/api/kubeflow/v1beta1"
 	"berth.dev/berth/internal/labelsfile"
@@ -25,25 +26,23 @@ import (
 
 // renderCommand prints what the controller would apply, by the controller's own code.
 func renderCommand() *cobra.Command {
-	var file string
+	var file, classFile string
 	settings := newSettings(os.Getenv)
 	flags := flag.NewFlagSet("render", flag.ContinueOnError)
 	settings.bind(flags)
 	cmd := &cobra.Command{
-		Use:   "render -f profile.yaml [--config FILE]",
+		Use:   "render -f profile.yaml [--class FILE] [--config FILE]",
 		Short: "Print what the controller would apply for a Profile",
 		Long: "Print, as YAML, exactly what the controller would apply for the Profiles in a file, in a cluster that\n" +
-			"has a service mesh and no namespace of that name yet. Nothing is sent to a cluster.",
-		Example: "  berth render -f profile.yaml\n  cat profile.yaml | berth render -f - --config controller.yaml",
+			"has a service mesh, KServe, External Secrets and no namespace of that name yet. Nothing is sent to a cluster.",
+		Example: "  berth render -f profile.yaml\n  berth render -f profile.yaml --class secure.yaml\n  cat profile.yaml | berth render -f - --config controller.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var given []string
-			flags.VisitAll(func(f *flag.Flag) {
-				if cmd.Flags().Changed(f.Name) {
-					given = append(given, f.Name)
-				}
-			})
-			if err := settings.finish(given); err != nil {
+			if err := settings.finish(given(cmd, flags)); err != nil {
+				return err
+			}
+			classes, err := classesOf(classFile, cmd.InOrStdin())
+			if err != nil {
 				return err
 			}
 			config, err := settings.withLabels()
@@ -55,10 +54,11 @@ func renderCommand() *cobra.Command {
 				return err
 			}
 			defer func() { _ = in.Close() }() // only read from
-			return renderAll(in, source, config, cmd.OutOrStdout())
+			return renderAll(in, source, renderer{config, classes}, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the file with Profiles, - for standard input")
+	cmd.Flags().StringVar(&classFile, "class", "", "a file with ProfileClasses; the only one is that of profiles that name none")
 	cmd.Flags().AddGoFlagSet(flags)
 	_ = cmd.MarkFlagRequired("file") // it exists: defined two lines up
 	return cmd
@@ -90,7 +90,7 @@ func open(file string, stdin io.Reader) (in io.ReadCloser, source string, err er
 // renderAll renders every Profile of in, whose name is source. All are rendered before anything is printed, so that a
 // mistake in the last one leaves no half result. What of a profile can't be had as asked for is told at the end: the
 // controller applies the rest, and so the rest is printed.
-func renderAll(in io.Reader, source string, config render.Config, out io.Writer) error {
+func renderAll(in io.Reader, source string, with renderer, out io.Writer) error {
 	var documents []byte
 	var problems []error
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(in))
@@ -102,7 +102,7 @@ func renderAll(in io.Reader, source string, config render.Config, out io.Writer)
 		if err != nil {
 			return fmt.Errorf("%s, document %d: %w", source, n, err)
 		}
-		rendered, lacks, err := renderOne(document, config)
+		rendered, lacks, err := with.one(document)
 		if err != nil {
 			return fmt.Errorf("%s, document %d: %w", source, n, err)
 		}
@@ -120,9 +120,40 @@ func renderAll(in io.Reader, source string, config render.Config, out io.Writer)
 	return errors.Join(problems...)
 }
 
-// renderOne returns the objects of one Profile and what of it can't be had as asked for; nothing where the document is
-// empty.
-func renderOne(data []byte, config render.Config) (rendered []byte, lacks []render.Problem, err error) {
+// renderer is what profiles are rendered with.
+type renderer struct {
+	config  render.Config
+	classes []berthv1alpha1.ProfileClass
+}
+
+// classesOf are the classes in a file; none where no file is named.
+func classesOf(file string, stdin io.Reader) ([]berthv1alpha1.ProfileClass, error) {
+	if file == "" {
+		return nil, nil
+	}
+	in, source, err := open(file, stdin)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = in.Close() }() // only read from
+	classes, err := readClasses(in, source)
+	if err == nil && len(classes) == 0 {
+		err = fmt.Errorf("%s: there is no ProfileClass in it", source)
+	}
+	return classes, err
+}
+
+// class is that of p. The only one that was given is that of profiles that name none.
+func (r renderer) class(p *kubeflowv1.Profile) render.Class {
+	if len(r.classes) == 1 && p.Labels[berthv1alpha1.ClassLabel] == "" {
+		p = p.DeepCopy()
+		metav1.SetMetaDataLabel(&p.ObjectMeta, berthv1alpha1.ClassLabel, r.classes[0].Name)
+	}
+	return render.ClassOf(p, r.classes)
+}
+
+// one returns the objects of one Profile and what of it can't be had as asked for; nothing where the document is empty.
+func (r renderer) one(data []byte) (rendered []byte, lacks []render.Problem, err error) {
 	var kind *metav1.TypeMeta
 	if err := yaml.Unmarshal(data, &kind); err != nil {
 		return nil, nil, fmt.Errorf("not a Kubernetes object: %w", err)
@@ -139,14 +170,18 @@ func renderOne(data []byte, config render.Config) (rendered []byte, lacks []rend
 		return nil, nil, fmt.Errorf("not a Profile as it should be: %w", err)
 	}
 	tenant := render.Profile(p, render.Input{
-		Config: config,
-		Mesh:   render.MeshKinds{AuthorizationPolicy: true, Gateway: true},
+		Config: r.config,
+		Class:  r.class(p),
+		Mesh: render.MeshKinds{
+			AuthorizationPolicy: true, Gateway: true, PeerAuthentication: true, RequestAuthentication: true,
+			ProfileClass: true, InferenceService: true, ExternalSecrets: "v1",
+		},
 	})
 	if !tenant.Claim.Allowed() {
 		return nil, nil, errors.New(tenant.Claim.Problem.Message)
 	}
 	lacks = tenant.Problems()
-	for _, plugin := range render.Plugins(p, config) {
+	for _, plugin := range render.Plugins(p, r.config) {
 		if plugin.Problem != nil {
 			lacks = append(lacks, *plugin.Problem)
 		}

@@ -24,6 +24,19 @@ func (t Tenant) YAML() ([]byte, error) {
 	return documents, nil
 }
 
+// Documents are all objects of t as YAML, by kind and name.
+func (t Tenant) Documents() (map[string][]byte, error) {
+	documents := map[string][]byte{}
+	for _, object := range t.Objects() {
+		document, err := document(object)
+		if err != nil {
+			return nil, fmt.Errorf("write %q as YAML: %w", object.GetName(), err)
+		}
+		documents[object.GetObjectKind().GroupVersionKind().Kind+" "+object.GetName()] = document
+	}
+	return documents, nil
+}
+
 // Problems say what of t can't be had as asked for, each once.
 func (t Tenant) Problems() []Problem {
 	var problems []Problem

@@ -43,7 +43,7 @@ func (r *Reconciler) gatherParts(ctx context.Context, namespace string, in *rend
 func (r *Reconciler) inferenceServices(ctx context.Context, namespace string) ([]string, error) {
 	services := &metav1.PartialObjectMetadataList{}
 	services.SetGroupVersionKind(render.InferenceServiceKind.GroupVersion().WithKind(render.InferenceServiceKind.Kind + "List"))
-	if err := r.Client.List(ctx, services, client.InNamespace(namespace), client.MatchingFields{partIndex: indexed}); err != nil {
+	if err := r.Client.List(ctx, services, client.InNamespace(namespace), r.services); err != nil {
 		return nil, fmt.Errorf("list the InferenceServices of namespace %q: %w", namespace, err)
 	}
 	var names []string
@@ -59,7 +59,7 @@ func (r *Reconciler) inferenceServices(ctx context.Context, namespace string) ([
 func (r *Reconciler) placed(ctx context.Context, namespace string, in *render.Input) error {
 	lists := append(r.mesh.Lists(), &corev1.ServiceAccountList{}, &rbacv1.RoleBindingList{}, &corev1.LimitRangeList{}, &networkingv1.NetworkPolicyList{})
 	for _, list := range lists {
-		if err := r.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{partIndex: indexed}); err != nil {
+		if err := r.Client.List(ctx, list, client.InNamespace(namespace), r.parts); err != nil {
 			return fmt.Errorf("list what classes put into namespace %q: %w", namespace, err)
 		}
 		err := meta.EachListItem(list, func(item runtime.Object) error {

@@ -54,6 +54,8 @@ type Reconciler struct {
 	mesh    *mesh.Kinds
 	classes classes.Classes
 	repairs *repairs
+	// parts and services find, in a namespace, what was made for parts of a class, and its InferenceServices.
+	parts, services client.ListOption
 }
 
 // New returns a Reconciler. Register makes it run.
@@ -62,6 +64,7 @@ func New(options Options) *Reconciler {
 		Options: options,
 		writer:  apply.NewWriter(options.Client, options.Direct),
 		repairs: newRepairs(options.Now),
+		parts:   client.MatchingFields{partIndex: indexed}, services: client.MatchingFields{partIndex: indexed},
 	}
 }
 
@@ -142,8 +145,17 @@ func (r *Reconciler) deleting(ctx context.Context, p *kubeflowv1.Profile) (bool,
 }
 
 // gather reads what rendering depends on.
-func (r *Reconciler) gather(ctx context.Context, p *kubeflowv1.Profile) (in render.Input, err error) {
-	in = render.Input{Config: r.Config, Mesh: r.mesh.Served(), Reserved: r.Reserved}
+func (r *Reconciler) gather(ctx context.Context, p *kubeflowv1.Profile) (render.Input, error) {
+	class, err := r.classes.Of(ctx, p)
+	if err != nil {
+		return render.Input{}, err
+	}
+	return r.gatherWith(ctx, p, class)
+}
+
+// gatherWith does so for p as if it had that class.
+func (r *Reconciler) gatherWith(ctx context.Context, p *kubeflowv1.Profile, class render.Class) (in render.Input, err error) {
+	in = render.Input{Config: r.Config, Class: class, Mesh: r.mesh.Served(), Reserved: r.Reserved}
 	labels, known := r.Labels()
 	in.Config.NamespaceLabels, in.LabelsUnknown = labels, !known
 
@@ -154,9 +166,6 @@ func (r *Reconciler) gather(ctx context.Context, p *kubeflowv1.Profile) (in rend
 		return in, err
 	}
 	if in.Viewer, err = get(ctx, r.Client, &corev1.ServiceAccount{}, p.Name, render.ViewerName); err != nil {
-		return in, err
-	}
-	if in.Class, err = r.classes.Of(ctx, p); err != nil {
 		return in, err
 	}
 	return in, r.gatherParts(ctx, p.Name, &in)
