@@ -65,6 +65,7 @@ var table = map[layer][]string{
 		"internal/idpsource",
 		"internal/kube",
 		"internal/labelsfile",
+		"internal/memory",
 	},
 	shells: {
 		"internal/auditlog",

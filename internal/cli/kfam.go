@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -21,6 +20,7 @@ import (
 
 	"berth.dev/berth/internal/access"
 	"berth.dev/berth/internal/kfam"
+	"berth.dev/berth/internal/memory"
 )
 
 // kfamCommand has the flags of Kubeflow's access-management API, read as the flag package reads them.
@@ -42,9 +42,7 @@ func runKFAM(ctx context.Context, args []string) error {
 		return err
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&k.logging)))
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	go memory.Keep(ctx, kfamRoom)
 	cluster, err := clusterConfig()
 	if err != nil {
 		return err
@@ -68,8 +66,9 @@ func runKFAM(ctx context.Context, args []string) error {
 	return kfam.New(options).Serve(ctx, k.listen)
 }
 
-// gcPercent trades a little processor time for memory: what is kept is much, and changes little.
-const gcPercent = 50
+// kfamRoom is how much memory the process takes, besides its own code, while fewer than about thirty thousand bindings
+// live in it.
+const kfamRoom = 112 << 20
 
 // kfamFlags are the flags of the access-management API and what they set.
 type kfamFlags struct {

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -37,6 +36,7 @@ import (
 	"berth.dev/berth/internal/kube/slim"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/labelsfile"
+	"berth.dev/berth/internal/memory"
 	"berth.dev/berth/internal/render"
 )
 
@@ -71,8 +71,9 @@ type Options struct {
 // LeaseName is the name of the lease by which replicas agree who works, as in Kubeflow's profile controller.
 const LeaseName = "kubeflow-profile-controller"
 
-// gcPercent trades a little processor time for memory: at rest there is little garbage, and much that stays.
-const gcPercent = 50
+// room is how much memory the process takes, besides its own code, while fewer than about ten thousand profiles live in
+// its caches.
+const room = 192 << 20
 
 // cacheOptions keep out of memory what nobody reads.
 func cacheOptions() cache.Options {
@@ -92,9 +93,7 @@ func cacheOptions() cache.Options {
 
 // Run runs the controllers until ctx ends.
 func Run(ctx context.Context, o Options) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	go memory.Keep(ctx, room)
 	mgr, err := newManager(o)
 	if err != nil {
 		return err
@@ -124,7 +123,7 @@ func Run(ctx context.Context, o Options) error {
 
 // registerAll is the flat list of everything that runs.
 func registerAll(mgr ctrl.Manager, o Options) error {
-	recorder := mgr.GetEventRecorder("berth")
+	recorder := status.NewRecorder(mgr.GetEventRecorder("berth"), mgr.GetScheme())
 	var enqueueAll func()
 	labelsFile, err := o.OpenLabels(labelsfile.Options{
 		Changed: func() { enqueueAll() },
@@ -175,7 +174,7 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	if err := plugins.Register(mgr); err != nil {
 		return err
 	}
-	for _, runnable := range []interface{ Start(context.Context) error }{kinds, labelsFile, profile.Heartbeat{}} {
+	for _, runnable := range []interface{ Start(context.Context) error }{kinds, labelsFile, recorder, profile.Heartbeat{}} {
 		if err := mgr.Add(runnable); err != nil {
 			return fmt.Errorf("add %T: %w", runnable, err)
 		}
