@@ -37,7 +37,8 @@ func (b *bench) measure(ctx context.Context) error {
 	for _, stage := range []func(context.Context) error{
 		b.restart,
 		func(ctx context.Context) error { return b.rollOut(ctx, large) },
-		func(ctx context.Context) error { return b.touch(ctx, large) },
+		func(ctx context.Context) error { return b.changeClass(ctx, large) },
+		func(ctx context.Context) error { return b.touch(ctx, large, "unchanged profiles") },
 		b.fill,
 	} {
 		if err == nil {
@@ -153,7 +154,7 @@ func writesFigure(what string, writes requests) figure {
 }
 
 // touch makes the controller look at every profile although there is nothing to do.
-func (b *bench) touch(ctx context.Context, profiles []string) error {
+func (b *bench) touch(ctx context.Context, profiles []string, what string) error {
 	say("touching %d profiles", len(profiles))
 	before, err := b.rest(ctx)
 	if err != nil {
@@ -167,7 +168,7 @@ func (b *bench) touch(ctx context.Context, profiles []string) error {
 	if err != nil {
 		return err
 	}
-	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"bench.berth.dev/touched":"yes"}}}`))
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"bench.berth.dev/touched":%q}}}`, what))
 	err = inParallel(ctx, profiles, func(ctx context.Context, name string) error {
 		return b.client.Patch(ctx, profile(name), patch)
 	})
@@ -189,7 +190,7 @@ func (b *bench) touch(ctx context.Context, profiles []string) error {
 	if writes["PATCH profiles"] -= len(profiles); writes["PATCH profiles"] == 0 {
 		delete(writes, "PATCH profiles") // those were ours
 	}
-	b.report.add(fmt.Sprintf("%d unchanged profiles looked at again", len(profiles)),
+	b.report.add(fmt.Sprintf("%d %s looked at again", len(profiles), what),
 		writesFigure("writes", writes), requestsFigure(madeAfter.since(made), len(profiles)),
 		seconds("controller's processor time", spent-cpu))
 	return nil

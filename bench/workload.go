@@ -13,6 +13,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
@@ -138,6 +139,15 @@ func keys(objects []client.Object) []string {
 // followObjects has t see every object that appears of the kinds that objects are of. Only metadata is asked for, and
 // only that of a tenant's objects, because what it takes to watch is taken from what is measured.
 func (b *bench) followObjects(ctx context.Context, t *tally, objects []client.Object) error {
+	return b.follow(ctx, t, objects, there)
+}
+
+// followGone has t see every object that goes, of the same kinds as objects.
+func (b *bench) followGone(ctx context.Context, t *tally, objects []client.Object) error {
+	return b.follow(ctx, t, objects, gone)
+}
+
+func (b *bench) follow(ctx context.Context, t *tally, objects []client.Object, event func(kind string) func(watch.Event) string) error {
 	followed := map[schema.GroupVersionKind]bool{}
 	for _, obj := range objects {
 		kind := obj.GetObjectKind().GroupVersionKind()
@@ -145,7 +155,7 @@ func (b *bench) followObjects(ctx context.Context, t *tally, objects []client.Ob
 			continue
 		}
 		followed[kind] = true
-		if err := t.follow(ctx, b.client, metadataOf(kind), there(kind.Kind), ours); err != nil {
+		if err := t.follow(ctx, b.client, metadataOf(kind), event(kind.Kind), ours); err != nil {
 			return err
 		}
 	}
