@@ -79,9 +79,11 @@ func installRole(t *testing.T, c client.Client) (rules []rbacv1.PolicyRule) {
 // unseen are rights that no request shows.
 var unseen = []string{
 	"bind clusterroles.rbac.authorization.k8s.io", // asked for when a RoleBinding is written
-	"list namespaces",                         // where a server can't begin a watch with a list
-	"list profiles.kubeflow.org",              // the same
-	"update profiles/finalizers.kubeflow.org", // asked for where owner references are checked, which this cluster does not
+	"list namespaces",                          // where a server can't begin a watch with a list
+	"list profiles.kubeflow.org",               // the same
+	"list inferenceservices.serving.kserve.io", // the same
+	"list profileclasses.berth.dev",            // the same
+	"update profiles/finalizers.kubeflow.org",  // asked for where owner references are checked, which this cluster does not
 }
 
 func TestRole_isWhatTheControllersNeedAndNoMore(t *testing.T) {
@@ -140,6 +142,7 @@ func doEverything(t *testing.T, c client.Client, overtaken string) {
 	for _, name := range all {
 		contribute(t, c, name)
 	}
+	useClass(t, c, []string{made, overtaken})
 	breakRole(t, c, made)
 	testkit.Eventually(t, patience, func() error { return adminRole(t, c, made) })
 	controllertest.Change(t, c, made, func(p *kubeflowv1.Profile) { p.Spec.Owner.Name = "bob@example.com" })

@@ -79,6 +79,8 @@ func doEverything(t *testing.T, c client.Client, server *testkit.Cluster, api ro
 	}
 	api.wants(t, http.StatusOK, asOwner, "DELETE", "/kfam/v1/bindings", bindingOf("a.b@example.com", name))
 	api.wants(t, http.StatusForbidden, asOwner, "DELETE", "/kfam/v1/bindings", bindingOf("nobody@example.com", name))
+	api.wants(t, http.StatusForbidden, asOwner, "POST", "/kfam/v1/bindings", // whether there is such a role, the class says
+		strings.Replace(bindingOf("nobody@example.com", name), "edit", "auditor", 1))
 
 	twoInOne := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "by-hand", Namespace: name, Annotations: map[string]string{"user": "dan@example.com", "role": "edit"}},

@@ -207,7 +207,9 @@ func secretsObject(p *kubeflowv1.Profile, in Input, kind, name, purpose string, 
 	if text, err := json.Marshal(spec); err == nil {
 		obj.SetAnnotations(map[string]string{berthv1alpha1.RenderedAnnotation: shortHash(string(text))})
 	}
-	return Object{Resource: obj, Purpose: purpose, Foreign: func(live metav1.Object) bool { return !IsOurs(live, p) }}
+	return Object{Resource: obj, Purpose: purpose, Foreign: func(live metav1.Object) bool {
+		return !IsOurs(live, p) && live.GetAnnotations()[berthv1alpha1.RenderedAnnotation] == ""
+	}}
 }
 
 // filler puts the profile's name in place of {{ .profile }}, which is all the templating that there is, and keeps the

@@ -70,7 +70,7 @@ func TestClass_inferenceAccess(t *testing.T) {
 	c := onShared(t)
 	class := newClass(t, c, `{inferenceAccess: {callers: [cluster.local/ns/shop/sa/web], methods: [POST]}}`)
 	p := readyProfile(t, c, ofClass(class.Name))
-	install(t, c, "testdata/crds/inferenceservices.yaml", serviceKind)
+	install(t, c, "../testdata/crds/inferenceservices.yaml", serviceKind)
 	for _, name := range []string{"fraud", "churn"} {
 		create(t, c, serviceKind.object(p.Name, name))
 	}
@@ -123,7 +123,7 @@ func TestClass_credentials(t *testing.T) {
 	class := newClass(t, c, withSecrets)
 	p := newProfile(t, c, ofClass(class.Name))
 	controllertest.AwaitCondition(t, c, p.Name, kubeflowv1.ConditionAccessReady, "True", "Ready")
-	install(t, c, "testdata/crds/externalsecrets.yaml", storeKind, secretKind)
+	install(t, c, "../testdata/crds/externalsecrets.yaml", storeKind, secretKind)
 	controllertest.AwaitReady(t, c, p.Name)
 
 	store := read(t, c, storeKind.object(p.Name, "berth"))
