@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,6 +23,9 @@ import (
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	"berth.dev/berth/internal/hook"
 )
+
+// watchTimeout is how long a watch may take to begin.
+const watchTimeout = 10 * time.Second
 
 // kinds are the kinds that hooks have objects of.
 type kinds struct {
@@ -87,8 +91,15 @@ func (k *kinds) watch(ctx context.Context, gvk schema.GroupVersionKind) error {
 	}
 	var obj metav1.PartialObjectMetadata
 	obj.SetGroupVersionKind(gvk)
-	if err := k.controller.Watch(source.Kind[client.Object](k.cache, &obj, later{})); err != nil {
+	kind := source.Kind[client.Object](k.cache, &obj, later{})
+	if err := k.controller.Watch(kind); err != nil {
 		return fmt.Errorf("watch %s: %w", hook.Key(gvk), err)
+	}
+	// What changes before the watch is under way would not be seen: look at nothing before.
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	if err := kind.WaitForSync(ctx); err != nil || ctx.Err() != nil {
+		return errors.Join(fmt.Errorf("watch %s: nothing came within %s", hook.Key(gvk), watchTimeout), k.cache.RemoveInformer(ctx, &obj))
 	}
 	k.watched[gvk] = true
 	return nil
