@@ -220,10 +220,6 @@ func TestHook_attachmentsFollow(t *testing.T) {
 	})
 }
 
-func (e env) configMap(namespace, name string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-}
-
 // A kind that a hook does not declare any more is pruned, too.
 func TestHook_dropsAKind(t *testing.T) {
 	e := setUp(t)
