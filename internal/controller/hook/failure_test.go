@@ -29,8 +29,6 @@ func TestHook_thatFails(t *testing.T) {
 	secret := object{"apiVersion": "v1", "kind": "Secret", "metadata": object{"name": "a"}, "stringData": object{"a": "secret-word"}}
 	invalid := configMap("a", "1")
 	invalid["data"] = object{"no key": "secret-word"}
-	released := make(chan struct{})
-	defer close(released)
 	cases := map[string]struct {
 		respond func(request) any
 		change  func(*berthv1alpha1.Hook)
@@ -39,7 +37,7 @@ func TestHook_thatFails(t *testing.T) {
 		"a status that is not 200":   {respond: always(http.StatusInternalServerError), want: "the answer has status 500"},
 		"no JSON":                    {respond: always("secret-word"), want: "the answer is not a JSON object"},
 		"more than 4 MiB":            {respond: always(attachments(configMap("a", strings.Repeat("secret-word", 400<<10)))), want: "the answer is longer than 4 MiB"},
-		"an answer that never comes": {respond: func(request) any { <-released; return 200 }, want: "no answer within 1s"},
+		"an answer that never comes": {respond: always(never{}), want: "no answer within 1s"},
 		"a kind that is not declared": {
 			respond: always(attachments(secret)), want: `attachment 0 (Secret.v1 "a"): its kind is not among the attachments of the hook`,
 		},

@@ -71,14 +71,14 @@ type running struct {
 	stop       func()
 
 	mu     sync.Mutex
-	writes []string
+	writes map[string][]string // by profile
 }
 
 // written are the writes about a profile so far.
-func (r *running) written() []string {
+func (r *running) written(name string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.writes)
+	return slices.Clone(r.writes[name])
 }
 
 // run runs the hook controller until the test ends or it is stopped. spoil may have writes fail; it may be nil.
@@ -96,11 +96,11 @@ func (e env) run(t *testing.T, spoil func(controllertest.Write) error) *running 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{}
+	r := &running{writes: map[string][]string{}}
 	var wrapped controller.Options
 	controllertest.Intercept(func(w controllertest.Write) error {
 		r.mu.Lock()
-		r.writes = append(r.writes, w.String())
+		r.writes[w.Profile()] = append(r.writes[w.Profile()], w.String())
 		r.mu.Unlock()
 		if spoil != nil {
 			return spoil(w)
@@ -255,6 +255,8 @@ func (a *answerer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	respond := a.respond
 	a.mu.Unlock()
 	switch answer := respond(req).(type) {
+	case never:
+		<-r.Context().Done()
 	case int:
 		w.WriteHeader(answer)
 	case string:
@@ -265,6 +267,9 @@ func (a *answerer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 }
+
+// never is an answer that does not come.
+type never struct{}
 
 // answer has the hook answer otherwise from now on.
 func (a *answerer) answer(respond func(request) any) {

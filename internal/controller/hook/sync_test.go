@@ -5,6 +5,7 @@ package hook_test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,7 +29,7 @@ func settledWrites(t *testing.T, e env, r *running, a *answerer, p *kubeflowv1.P
 	e.touch(t, p.Name, "before")
 	a.awaitAsked(t, p.Name, len(a.about(p.Name)))
 	e.awaitHooksReady(t, p.Name)
-	before := len(r.written())
+	before := len(r.written(p.Name))
 	for _, round := range []string{"one", "two"} {
 		asked := len(a.about(p.Name))
 		e.touch(t, p.Name, round)
@@ -36,7 +37,7 @@ func settledWrites(t *testing.T, e env, r *running, a *answerer, p *kubeflowv1.P
 		r.enqueueAll(t.Context())
 		a.awaitAsked(t, p.Name, asked+1)
 	}
-	return r.written()[before:]
+	return r.written(p.Name)[before:]
 }
 
 // touch changes the namespace so that hooks are asked.
@@ -64,9 +65,7 @@ func pipelines(r request) any {
 	namespace := r.Object.Metadata.Name
 	named := func(apiVersion, kind, name string, more object) object {
 		o := object{"apiVersion": apiVersion, "kind": kind, "metadata": object{"name": name, "namespace": namespace}}
-		for key, value := range more {
-			o[key] = value
-		}
+		maps.Copy(o, more)
 		return o
 	}
 	labels := object{"app": "ml-pipeline-ui-artifact"}
