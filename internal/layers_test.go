@@ -49,6 +49,7 @@ var table = map[layer][]string{
 		"internal/budget",
 		"internal/cloud", // reading cloud identities; what talks to a cloud is below it, among the adapters
 		"internal/doctor",
+		"internal/hook",
 		"internal/identity",
 		"internal/pmr",
 		"internal/render",
@@ -62,6 +63,7 @@ var table = map[layer][]string{
 		"internal/cloud/keyed",
 		"internal/devcluster",
 		"internal/gitsource",
+		"internal/hookclient",
 		"internal/idpsource",
 		"internal/kube",
 		"internal/labelsfile",

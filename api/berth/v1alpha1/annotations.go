@@ -35,3 +35,19 @@ const (
 	// NetworkIsolation.TenantPolicies in lower case. The guard rails read it.
 	TenantNetworkPoliciesLabel = "berth.dev/tenant-network-policies"
 )
+
+// Names that the hooks of a class go by.
+const (
+	// HookLabel on an object names the hook that asked for it.
+	HookLabel = "berth.dev/hook"
+	// HookAppliedAnnotation on an object holds a hash of what its hook asked for and, where the API server stores that in
+	// other words, one of those.
+	HookAppliedAnnotation = "berth.dev/hook-applied"
+	// AppliedHooksAnnotation on a Namespace holds, as JSON, the labels and annotations that hooks put there and the kinds
+	// that they have objects of, so that exactly that is taken back.
+	AppliedHooksAnnotation = "berth.dev/applied-hooks"
+	// HooksFinalizer keeps a Profile until the hooks of its class have let go of it.
+	HooksFinalizer = "berth.dev/hooks"
+	// SkipHookFinalizeAnnotation on a Profile, when "true", lets its deletion finish without asking the hooks.
+	SkipHookFinalizeAnnotation = "berth.dev/skip-hook-finalize"
+)

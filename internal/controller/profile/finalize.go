@@ -22,7 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/hook"
 	"berth.dev/berth/internal/kube/apply"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/render"
@@ -38,7 +40,7 @@ func (r *Reconciler) finalize(ctx context.Context, p *kubeflowv1.Profile) (ctrl.
 		r.repairs.forget(p.UID)
 		return ctrl.Result{}, nil
 	}
-	waiting, err := r.release(ctx, p)
+	waiting, err := r.releaseAfterHooks(ctx, p)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -56,6 +58,14 @@ func (r *Reconciler) finalize(ctx context.Context, p *kubeflowv1.Profile) (ctrl.
 		return ctrl.Result{}, r.removeFinalizer(ctx, p)
 	}
 	return ctrl.Result{RequeueAfter: deletionPoll}, r.reportDeletion(ctx, p, waiting)
+}
+
+// releaseAfterHooks releases the namespace when the hooks of the class have let go, as they may need what is in it.
+func (r *Reconciler) releaseAfterHooks(ctx context.Context, p *kubeflowv1.Profile) ([]render.Problem, error) {
+	if controllerutil.ContainsFinalizer(p, berthv1alpha1.HooksFinalizer) {
+		return []render.Problem{{Reason: kubeflowv1.ReasonDeleting, Message: "hooks are being finalized"}}, nil
+	}
+	return r.release(ctx, p)
 }
 
 // pendingPlugins says what keeps the plugins of p from being gone; nil if nothing does.
@@ -147,6 +157,7 @@ func (r *Reconciler) clear(ctx context.Context, p *kubeflowv1.Profile, ns *corev
 		return err
 	}
 	before := ns.DeepCopy()
+	hook.Release(ns)
 	render.Release(ns)
 	if err := r.Client.Patch(ctx, ns, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), apply.FieldOwner); err != nil {
 		return fmt.Errorf("clear namespace %q: %w", ns.Name, err)

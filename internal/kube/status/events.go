@@ -33,6 +33,8 @@ const (
 	EventContributorsChanged = "ContributorsChanged"
 	EventContributorPolicies = "ContributorPolicies"
 	EventContributorRefused  = "ContributorRefused"
+
+	EventHookFinalizeTimedOut = "HookFinalizeTimedOut"
 )
 
 // Event is something that happened to a Profile.
