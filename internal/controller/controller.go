@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/cloud/awsiam"
 	"berth.dev/berth/internal/cloud/gcpwi"
@@ -75,7 +76,7 @@ const LeaseName = "kubeflow-profile-controller"
 func Scheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, kubeflowv1.AddToScheme, securityv1beta1.AddToScheme,
+		clientgoscheme.AddToScheme, kubeflowv1.AddToScheme, berthv1alpha1.AddToScheme, securityv1beta1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("register kinds: %w", err)
