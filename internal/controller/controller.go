@@ -13,8 +13,11 @@ import (
 	"time"
 
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -35,6 +38,7 @@ import (
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/controller/plugin"
 	"berth.dev/berth/internal/controller/profile"
+	"berth.dev/berth/internal/controller/profileclass"
 	"berth.dev/berth/internal/kube/slim"
 	"berth.dev/berth/internal/kube/status"
 	"berth.dev/berth/internal/labelsfile"
@@ -94,10 +98,18 @@ func cacheOptions() cache.Options {
 		DefaultTransform: slim.Transform,
 		NewInformer:      slim.NewInformer,
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.ServiceAccount{}: {Field: fields.OneTermNotEqualSelector("metadata.name", "default")},
-			&corev1.ResourceQuota{}:  {Field: fields.OneTermEqualSelector("metadata.name", "kf-resource-quota")},
+			&corev1.ServiceAccount{}:                                    {Field: fields.OneTermNotEqualSelector("metadata.name", "default")},
+			&corev1.ResourceQuota{}:                                     {Field: fields.OneTermEqualSelector("metadata.name", "kf-resource-quota")},
+			&admissionregistrationv1.ValidatingAdmissionPolicy{}:        {Label: ofClasses()},
+			&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: {Label: ofClasses()},
+			&admissionregistrationv1.ValidatingWebhookConfiguration{}:   {Label: ofClasses()},
 		},
 	}
+}
+
+// ofClasses selects what was made for a class.
+func ofClasses() labels.Selector {
+	return labels.SelectorFromSet(labels.Set{kubeflowv1.ManagedByLabel: kubeflowv1.ManagedByValue})
 }
 
 // Run runs the controllers until ctx ends.
@@ -185,12 +197,28 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	if err := plugins.Register(mgr); err != nil {
 		return err
 	}
+	if err := registerClasses(mgr, c); err != nil {
+		return err
+	}
 	for _, runnable := range []interface{ Start(context.Context) error }{kinds, labelsFile, profile.Heartbeat{}} {
 		if err := mgr.Add(runnable); err != nil {
 			return fmt.Errorf("add %T: %w", runnable, err)
 		}
 	}
 	return nil
+}
+
+// registerClasses has the controller of classes run where the cluster serves them.
+func registerClasses(mgr ctrl.Manager, c client.Client) error {
+	kind := berthv1alpha1.GroupVersion.WithKind("ProfileClass")
+	_, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version)
+	if meta.IsNoMatchError(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask for profile classes: %w", err)
+	}
+	return profileclass.New(profileclass.Options{Client: c, Direct: mgr.GetAPIReader(), Now: time.Now}).Register(mgr)
 }
 
 // tellLabelsFailed records an Event. Its object is the cluster's default namespace, as the trouble is no single
