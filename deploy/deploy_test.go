@@ -43,6 +43,7 @@ func TestOverlays_renderTheNamesKubeflowUses(t *testing.T) {
 		"ClusterRoleBinding profiles-cluster-rolebinding",
 		"ConfigMap NAMESPACE/profiles-config-HASH",
 		"ConfigMap NAMESPACE/profiles-namespace-labels-data-HASH",
+		"CustomResourceDefinition profileclasses.berth.dev",
 		"CustomResourceDefinition profiles.kubeflow.org",
 		"Deployment NAMESPACE/profiles-deployment",
 		"Role NAMESPACE/profiles-leader-election-role",
@@ -58,6 +59,10 @@ func TestOverlays_renderTheNamesKubeflowUses(t *testing.T) {
 		"NetworkPolicy NAMESPACE/profiles-kfam",
 		"Service NAMESPACE/profiles-kfam",
 		"VirtualService NAMESPACE/profiles-kfam",
+	}
+	for _, rail := range guardrails {
+		name := "berth-guardrails-" + rail
+		inEvery = append(inEvery, "ValidatingAdmissionPolicy "+name, "ValidatingAdmissionPolicyBinding "+name)
 	}
 	cases := map[string]struct {
 		namespace string

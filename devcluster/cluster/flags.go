@@ -26,6 +26,7 @@ var controllers = []string{
 	names.GarbageCollectorController,
 	names.ClusterRoleAggregationController,
 	names.RootCACertificatePublisherController,
+	names.ValidatingAdmissionPolicyStatusController, // says what is wrong with the types in policies
 }
 
 func etcdArgs(d *Dir) []string {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -24,14 +25,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/cloud/awsiam"
 	"berth.dev/berth/internal/cloud/gcpwi"
+	"berth.dev/berth/internal/controller/classes"
 	"berth.dev/berth/internal/controller/contributor"
+	"berth.dev/berth/internal/controller/hook"
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/controller/plugin"
 	"berth.dev/berth/internal/controller/profile"
+	"berth.dev/berth/internal/controller/profileclass"
+	"berth.dev/berth/internal/hookclient"
 	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/kube/slim"
 	"berth.dev/berth/internal/kube/status"
@@ -85,8 +92,11 @@ func cacheOptions() cache.Options {
 			&corev1.ServiceAccount{}: {Field: fields.OneTermNotEqualSelector("metadata.name", "default")},
 			&corev1.ResourceQuota{}:  {Field: fields.OneTermEqualSelector("metadata.name", "kf-resource-quota")},
 			// Whoever takes the label off one of ours makes it look gone, and it is put right like one that is.
-			&networkingv1.NetworkPolicy{}: {Label: ours},
-			&corev1.LimitRange{}:          {Label: ours},
+			&networkingv1.NetworkPolicy{}:                               {Label: ours},
+			&corev1.LimitRange{}:                                        {Label: ours},
+			&admissionregistrationv1.ValidatingAdmissionPolicy{}:        {Label: ours},
+			&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}: {Label: ours},
+			&admissionregistrationv1.ValidatingWebhookConfiguration{}:   {Label: ours},
 		},
 	}
 }
@@ -157,6 +167,12 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	if err := contributors.Register(mgr, kinds); err != nil {
 		return err
 	}
+	hooks := hook.New(hook.Options{
+		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Ask: (&hookclient.Client{}).Ask, Now: time.Now,
+	})
+	if err := followClasses(mgr, kinds, c, hooks); err != nil {
+		return err
+	}
 	if err := kinds.Look(context.Background()); err != nil { //nolint:forbidigo // nothing to cancel yet
 		return err
 	}
@@ -179,6 +195,30 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 			return fmt.Errorf("add %T: %w", runnable, err)
 		}
 	}
+	return nil
+}
+
+// followClasses has the controller of classes run as soon as the cluster serves them, and hooks asked when one changes.
+func followClasses(mgr ctrl.Manager, kinds *mesh.Kinds, c client.Client, hooks *hook.Reconciler) error {
+	hooks.Class = func(ctx context.Context, p *kubeflowv1.Profile) (berthv1alpha1.ProfileClassSpec, bool, error) {
+		class, err := classes.Classes{Reader: mgr.GetClient(), Served: kinds.Served}.Of(ctx, p)
+		return class.Spec, err == nil && !class.Unknown, err
+	}
+	asking, err := hooks.Register(mgr)
+	if err != nil {
+		return err
+	}
+	kinds.Add(mesh.Watcher{
+		Controller: asking,
+		Source: func(_ context.Context, obj client.Object) (source.Source, error) {
+			if _, isClass := obj.(*berthv1alpha1.ProfileClass); !isClass {
+				return nil, nil //nolint:nilnil // other kinds are not watched
+			}
+			o := profileclass.Options{Client: c, Direct: mgr.GetAPIReader(), Now: time.Now}
+			return classes.Source(mgr.GetCache()), profileclass.New(o).Register(mgr)
+		},
+		Changed: func(context.Context) {},
+	})
 	return nil
 }
 

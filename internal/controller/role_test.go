@@ -12,15 +12,18 @@ import (
 	"testing"
 
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller"
 	"berth.dev/berth/internal/controller/controllertest"
@@ -79,11 +82,14 @@ func installRole(t *testing.T, c client.Client) (rules []rbacv1.PolicyRule) {
 // unseen are rights that no request shows.
 var unseen = []string{
 	"bind clusterroles.rbac.authorization.k8s.io", // asked for when a RoleBinding is written
-	"list namespaces",                          // where a server can't begin a watch with a list
-	"list profiles.kubeflow.org",               // the same
-	"list inferenceservices.serving.kserve.io", // the same
-	"list profileclasses.berth.dev",            // the same
-	"update profiles/finalizers.kubeflow.org",  // asked for where owner references are checked, which this cluster does not
+	"list inferenceservices.serving.kserve.io",    // where a server can't begin a watch with a list
+	"list namespaces",               // the same
+	"list profileclasses.berth.dev", // the same
+	"list profiles.kubeflow.org",    // the same
+	"list validatingadmissionpolicies.admissionregistration.k8s.io",       // the same
+	"list validatingadmissionpolicybindings.admissionregistration.k8s.io", // the same
+	"list validatingwebhookconfigurations.admissionregistration.k8s.io",   // the same
+	"update profiles/finalizers.kubeflow.org",                             // asked for where owner references are checked, which this cluster does not
 }
 
 func TestRole_isWhatTheControllersNeedAndNoMore(t *testing.T) {
@@ -106,7 +112,7 @@ func TestRole_isWhatTheControllersNeedAndNoMore(t *testing.T) {
 // overtake has somebody else make each object of the profile just before the controllers do.
 func overtake(t *testing.T, c client.Client, name string) func(controllertest.Write) error {
 	return func(w controllertest.Write) error {
-		if w.Verb != "create" || w.Object.GetNamespace() != name {
+		if w.Verb != "create" || w.Object.GetNamespace() != name && w.Object.GetLabels()[berthv1alpha1.ClassLabel] != name {
 			return nil
 		}
 		other := w.Object.DeepCopyObject().(client.Object)
@@ -128,6 +134,7 @@ func doEverything(t *testing.T, c client.Client, overtaken string) {
 	if err := c.Create(t.Context(), given); err != nil {
 		t.Fatal(err)
 	}
+	classify(t, c, overtaken)
 	all := []string{made, adopted, overtaken}
 	for _, name := range all {
 		controllertest.Create(t, c, controllertest.Profile(name, controllertest.WithQuota("requests.cpu", "4")))
@@ -162,6 +169,37 @@ func doEverything(t *testing.T, c client.Client, overtaken string) {
 	if found, err := objects(t.Context(), c, adopted); err != nil || len(found) > 0 {
 		t.Errorf("left behind in the adopted namespace: %v (error %v)", found, err)
 	}
+}
+
+// classify has a class made, its rules written, and the class go.
+func classify(t *testing.T, c client.Client, name string) {
+	t.Helper()
+	class := &berthv1alpha1.ProfileClass{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: berthv1alpha1.ProfileClassSpec{
+			Policies: []berthv1alpha1.Policy{{Name: "any", Expression: "true", Message: "any"}},
+			PolicyWebhook: &berthv1alpha1.PolicyWebhook{
+				ClientConfig:  admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{Namespace: "none", Name: "none"}},
+				FailurePolicy: admissionregistrationv1.Ignore,
+			},
+		},
+	}
+	if err := c.Create(t.Context(), class); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, patience, func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(class), class); err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(class.Status.Conditions, berthv1alpha1.ConditionReady) {
+			return fmt.Errorf("class %q: %+v", name, class.Status)
+		}
+		return nil
+	})
+	if err := c.Delete(t.Context(), class); err != nil {
+		t.Fatal(err)
+	}
+	controllertest.AwaitGone(t, c, class)
 }
 
 // contribute has somebody invited, their policy spoilt, and them sent away again.

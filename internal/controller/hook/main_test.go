@@ -29,8 +29,10 @@ import (
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller"
 	"berth.dev/berth/internal/controller/controllertest"
+	"berth.dev/berth/internal/controller/every"
 	"berth.dev/berth/internal/controller/hook"
 	"berth.dev/berth/internal/hookclient"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/testkit"
 )
 
@@ -51,14 +53,14 @@ func setUp(t *testing.T) env {
 	t.Helper()
 	cfg := cluster.Use(t).Config()
 	controllertest.Start(t, cfg)
-	scheme, err := controller.Scheme()
+	kinds, err := scheme.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := berthv1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	c, err := client.New(cfg, client.Options{Scheme: scheme})
+	c, err := client.New(cfg, client.Options{Scheme: kinds})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +114,13 @@ func (e env) run(t *testing.T, spoil func(controllertest.Write) error) *running 
 		Client: wrapped.WrapClient(mgr.GetClient()), Direct: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("berth"),
 		Class: e.class, Ask: asker.Ask, Now: time.Now,
 	})
-	if r.enqueueAll, err = reconciler.Register(mgr); err != nil {
+	asking, err := reconciler.Register(mgr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := every.New(mgr)
+	r.enqueueAll = all.Enqueue
+	if err := asking.Watch(all.Source()); err != nil {
 		t.Fatal(err)
 	}
 	r.stop = runManager(t, mgr)

@@ -28,7 +28,6 @@ import (
 
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
-	"berth.dev/berth/internal/controller/every"
 	"berth.dev/berth/internal/kube/slim"
 )
 
@@ -43,8 +42,8 @@ const (
 	retryLast  = 5 * time.Minute
 )
 
-// Register makes r run in mgr. It returns a function that has every profile looked at again, for when a class changed.
-func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context), err error) {
+// Register makes r run in mgr. It returns the controller, to have it watch classes.
+func (r *Reconciler) Register(mgr ctrl.Manager) (controller.Controller, error) {
 	ofHooks, err := labels.NewRequirement(berthv1alpha1.HookLabel, selection.Exists, nil)
 	if err != nil {
 		return nil, fmt.Errorf("select the objects of hooks: %w", err)
@@ -60,7 +59,6 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context
 	if err := mgr.Add(children); err != nil {
 		return nil, fmt.Errorf("add the cache of the objects of hooks: %w", err)
 	}
-	all := every.New(mgr)
 	byName := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, obj client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: obj.GetName()}}}
 	})
@@ -68,7 +66,6 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context
 		Named("hook").
 		For(&kubeflowv1.Profile{}, builder.WithPredicates(profileChanged())).
 		Watches(&corev1.Namespace{}, byName, builder.WithPredicates(namespaceChanged())).
-		WatchesRawSource(all.Source()).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
@@ -80,7 +77,7 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (enqueueAll func(context.Context
 	r.kinds = &kinds{
 		mapper: mgr.GetRESTMapper(), direct: r.Direct, cache: children, controller: c, watched: map[schema.GroupVersionKind]bool{},
 	}
-	return all.Enqueue, nil
+	return c, nil
 }
 
 // profileChanged leaves out what of a Profile is the controllers' own doing, besides that its namespace became ready.
