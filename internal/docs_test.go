@@ -131,8 +131,7 @@ func fieldsOf(of reflect.Type, path string) (fields []string) {
 	if of.Kind() != reflect.Struct || !strings.HasSuffix(of.PkgPath(), "/berth/v1alpha1") {
 		return nil
 	}
-	for i := range of.NumField() {
-		field := of.Field(i)
+	for field := range of.Fields() {
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if options == "inline" {
 			fields = append(fields, fieldsOf(field.Type, path)...)

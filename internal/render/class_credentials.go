@@ -27,9 +27,9 @@ const SecretsGroup = "external-secrets.io"
 // Names of the objects of a class with credentials.
 const (
 	// CredentialsAccount is the ServiceAccount by which External Secrets reads a profile's secrets.
-	CredentialsAccount = "berth-credentials"
+	CredentialsAccount = "berth-credentials" //nolint:gosec // a name, and no secret
 	// tokenRole is the ClusterRole that lets External Secrets ask for tokens of that account.
-	tokenRole      = "berth-credentials-token"
+	tokenRole      = "berth-credentials-token" //nolint:gosec // a name, and no secret
 	storeName      = "berth"
 	s3SecretName   = "berth-s3"
 	pullSecretName = "berth-registry"

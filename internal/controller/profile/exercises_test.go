@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -97,6 +99,35 @@ func TestExercise_aLimitTakenOut(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// The reference's examples and the classes that Berth ships are ones that the API server takes.
+func TestClasses_areTaken(t *testing.T) {
+	c := onShared(t)
+	page, err := os.ReadFile("../../../docs/reference/profileclass.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documents [][]byte
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1) {
+		documents = append(documents, block[1])
+	}
+	for _, file := range []string{deployed + "/classes/secure.yaml", deployed + "/classes/kubeflow.yaml", "../../../examples/naming-policy/class.yaml"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, data)
+	}
+	for _, document := range documents {
+		class := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict(document, &class.Object); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Create(t.Context(), class, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict)); err != nil {
+			t.Errorf("%v in:\n%s", err, document)
+		}
+	}
 }
 
 // secureTeam makes the example's profile and class under names of their own, and waits until all of it is there and the
