@@ -247,6 +247,19 @@ func TestQuota_defaultsOfAClassAreNotTheProfilesFault(t *testing.T) {
 	}
 }
 
+func TestQuota_requiredByEitherName(t *testing.T) {
+	for required, want := range map[berthv1alpha1.ResourceName]bool{
+		"requests.cpu": true, "cpu": true, "requests.memory": true, "memory": true, "limits.cpu": false, "requests.nvidia.com/gpu": false,
+	} {
+		class := berthv1alpha1.QuotaSettings{Required: []berthv1alpha1.ResourceName{required}}
+		p := testkit.Profile("a", testkit.Quota("cpu", "1"), testkit.Quota("requests.memory", "1Gi"))
+		part := quota(p, everywhere(Class{Name: "c", Spec: berthv1alpha1.ProfileClassSpec{Quota: &class}}))
+		if named := part.Problem == nil; named != want {
+			t.Errorf("%s: named %t", required, named)
+		}
+	}
+}
+
 // Rendering neither keeps nor changes what it is given, whatever becomes of the result.
 func TestProfile_sharesNothingWithItsClass(t *testing.T) {
 	in := everywhere(Class{Name: "c", Spec: everything()})

@@ -101,7 +101,7 @@ func limit(hard corev1.ResourceList, most map[corev1.ResourceName]kubeflowv1.Qua
 func incomplete(hard corev1.ResourceList, required []berthv1alpha1.ResourceName) *Problem {
 	var missing []string
 	for _, name := range required {
-		if _, named := hard[corev1.ResourceName(name)]; !named {
+		if !limited(hard, corev1.ResourceName(name)) {
 			missing = append(missing, string(name))
 		}
 	}
@@ -110,6 +110,19 @@ func incomplete(hard corev1.ResourceList, required []berthv1alpha1.ResourceName)
 	}
 	return &Problem{Reason: kubeflowv1.ReasonQuotaIncomplete, Message: fmt.Sprintf(
 		"spec.resourceQuotaSpec.hard does not name %s, which the class requires: add it", strings.Join(distinct(missing), ", "))}
+}
+
+// limited says whether hard limits the resource, for which Kubernetes has two names if it is CPU or memory that is requested.
+func limited(hard corev1.ResourceList, name corev1.ResourceName) bool {
+	_, named := hard[name]
+	switch name {
+	case corev1.ResourceCPU, corev1.ResourceMemory:
+		name = "requests." + name
+	case corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory:
+		name = corev1.ResourceName(strings.TrimPrefix(string(name), "requests."))
+	}
+	_, otherwise := hard[name]
+	return named || otherwise
 }
 
 // ineffective says which extended resources are written in a way that the API server takes and does not count.
