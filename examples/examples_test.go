@@ -5,10 +5,12 @@ package examples_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,7 +81,8 @@ func TestExamples_configurationIsTheDefault(t *testing.T) {
 	}
 }
 
-// files are all files with objects for a cluster.
+// files are all files with objects for a cluster, in the order in which a reader applies them: a class is there before the
+// profiles that name it.
 func files(t *testing.T) (all []string) {
 	t.Helper()
 	found, err := filepath.Glob("*/*.yaml")
@@ -87,10 +90,15 @@ func files(t *testing.T) (all []string) {
 		t.Fatal(err)
 	}
 	for _, file := range found {
-		if filepath.Dir(file) != "controller" { // which is for the controller's flags
+		// Those of controller are for the controller's flags. Pods need a namespace that is ready, and have tests of their
+		// own beside the profile controller.
+		if filepath.Dir(file) != "controller" && !strings.HasPrefix(filepath.Base(file), "pod-") {
 			all = append(all, file)
 		}
 	}
+	slices.SortStableFunc(all, func(a, b string) int {
+		return -cmp.Compare(strings.Count(filepath.Base(a), "class.yaml"), strings.Count(filepath.Base(b), "class.yaml"))
+	})
 	return all
 }
 

@@ -9,10 +9,15 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 )
 
 // The reference names every word that users meet in status, Events, annotations and on the command line.
@@ -71,6 +76,86 @@ func namesFlags(t *testing.T, document string, names []string) {
 	for _, name := range names {
 		if !strings.Contains(string(text), "`-"+name+"`") {
 			t.Errorf("%s says nothing about the flag -%s", document, name)
+		}
+	}
+}
+
+// The reference has an example of every field of a ProfileClass, and each example is one that the API server could take.
+func TestReference_examplesOfClasses(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/profileclass.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]bool{}
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1) {
+		if !strings.Contains(string(block[1]), "\nkind: ProfileClass\n") {
+			continue
+		}
+		var class berthv1alpha1.ProfileClass
+		if err := yaml.UnmarshalStrict(block[1], &class); err != nil {
+			t.Errorf("%v in:\n%s", err, block[1])
+		}
+		var tree map[string]any
+		if err := yaml.Unmarshal(block[1], &tree); err != nil {
+			t.Error(err)
+		}
+		collect(tree["spec"], "spec", shown)
+	}
+	for _, field := range fieldsOf(reflect.TypeFor[berthv1alpha1.ProfileClassSpec](), "spec") {
+		if !shown[field] {
+			t.Errorf("docs/reference/profileclass.md has no example of %s", field)
+		}
+	}
+}
+
+// collect enters the paths of all fields of value.
+func collect(value any, path string, into map[string]bool) {
+	into[path] = true
+	switch value := value.(type) {
+	case map[string]any:
+		for key, field := range value {
+			collect(field, path+"."+key, into)
+		}
+	case []any:
+		for _, item := range value {
+			collect(item, path, into)
+		}
+	}
+}
+
+// fieldsOf are the paths of the fields of a type of ours, by their names in JSON.
+func fieldsOf(of reflect.Type, path string) (fields []string) {
+	for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
+		of = of.Elem()
+	}
+	if of.Kind() != reflect.Struct || !strings.HasSuffix(of.PkgPath(), "/berth/v1alpha1") {
+		return nil
+	}
+	for field := range of.Fields() {
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if options == "inline" {
+			fields = append(fields, fieldsOf(field.Type, path)...)
+			continue
+		}
+		fields = append(append(fields, path+"."+name), fieldsOf(field.Type, path+"."+name)...)
+	}
+	return fields
+}
+
+// The page about classes names every word of theirs.
+func TestReference_namesEveryWordOfClasses(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/profileclass.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, word := range map[string]*regexp.Regexp{
+		"../api/berth/v1alpha1/annotations.go":        regexp.MustCompile(`Annotation|Label|Finalizer`),
+		"../api/berth/v1alpha1/profileclass_types.go": regexp.MustCompile(`^(Condition|Reason)`),
+	} {
+		for name, value := range constants(t, source) {
+			if word.MatchString(name) && !strings.Contains(string(page), "`"+value) {
+				t.Errorf("docs/reference/profileclass.md says nothing about %q (%s in %s)", value, name, source)
+			}
 		}
 	}
 }

@@ -182,15 +182,32 @@ func stale(part string, objects []Object, placed []Resource) []Object {
 		if there.GetLabels()[berthv1alpha1.PartLabel] != part {
 			continue
 		}
-		kind := there.GetObjectKind().GroupVersionKind().GroupKind()
-		if slices.ContainsFunc(objects, func(o Object) bool {
-			return o.GetName() == there.GetName() && o.GetObjectKind().GroupVersionKind().GroupKind() == kind
-		}) {
+		if among(objects, there) {
 			continue
 		}
 		gone = append(gone, Object{Resource: there, Purpose: "is not asked for any more"})
 	}
 	return gone
+}
+
+// keepWanted takes out of what parts have go whatever any of them wants: where somebody changed the label that says what
+// an object was made for, one part must not take away what another puts there.
+func keepWanted(parts []Part) []Part {
+	var wanted []Object
+	for _, part := range parts {
+		wanted = append(wanted, part.Objects...)
+	}
+	for i := range parts {
+		parts[i].Absent = slices.DeleteFunc(parts[i].Absent, func(gone Object) bool { return among(wanted, gone.Resource) })
+	}
+	return parts
+}
+
+func among(objects []Object, there Resource) bool {
+	kind := there.GetObjectKind().GroupVersionKind().GroupKind()
+	return slices.ContainsFunc(objects, func(o Object) bool {
+		return o.GetName() == there.GetName() && o.GetObjectKind().GroupVersionKind().GroupKind() == kind
+	})
 }
 
 // partMeta is the metadata of an object of a class's part.

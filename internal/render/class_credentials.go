@@ -27,9 +27,9 @@ const SecretsGroup = "external-secrets.io"
 // Names of the objects of a class with credentials.
 const (
 	// CredentialsAccount is the ServiceAccount by which External Secrets reads a profile's secrets.
-	CredentialsAccount = "berth-credentials"
+	CredentialsAccount = "berth-credentials" //nolint:gosec // a name, and no secret
 	// tokenRole is the ClusterRole that lets External Secrets ask for tokens of that account.
-	tokenRole      = "berth-credentials-token"
+	tokenRole      = "berth-credentials-token" //nolint:gosec // a name, and no secret
 	storeName      = "berth"
 	s3SecretName   = "berth-s3"
 	pullSecretName = "berth-registry"
@@ -48,9 +48,12 @@ func credentials(p *kubeflowv1.Profile, in Input) Part {
 	}
 	fill := filler{profile: p.Name}
 	part := Part{Reason: kubeflowv1.ReasonReady, Message: "the store and the external secrets are in place"}
-	part.Objects = append(part.Objects, tokenAccess(p, *given, &fill)...)
+	part.Objects = append(part.Objects, tokenAccess(p, in, *given, &fill)...)
 	part.Objects = append(part.Objects, secretStore(p, in, *given, &fill))
 	for _, secret := range given.Secrets {
+		if secret.Name == s3SecretName && given.S3 != nil || secret.Name == pullSecretName && given.PullSecret != nil {
+			fill.fail("spec.credentials.secrets has the name %s, which s3 or pullSecret has already: choose another name", secret.Name)
+		}
 		part.Objects = append(part.Objects, externalSecret(p, in, secret.Name, secret.RefreshInterval, secretSpec(secret, &fill)))
 	}
 	if given.S3 != nil {
@@ -66,17 +69,20 @@ func credentials(p *kubeflowv1.Profile, in Input) Part {
 }
 
 // tokenAccess are the account by which the secrets are read, and the right of External Secrets to act as it.
-func tokenAccess(p *kubeflowv1.Profile, given berthv1alpha1.Credentials, fill *filler) []Object {
-	account := &corev1.ServiceAccount{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
-		ObjectMeta: partMeta(p, partCredentials, CredentialsAccount),
+func tokenAccess(p *kubeflowv1.Profile, in Input, given berthv1alpha1.Credentials, fill *filler) []Object {
+	account := Object{
+		Resource: &corev1.ServiceAccount{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ServiceAccount"},
+			ObjectMeta: partMeta(p, partCredentials, CredentialsAccount),
+		},
+		Purpose: "reads the profile's secrets",
 	}
+	settings := berthv1alpha1.ServiceAccountSettings{Annotations: map[string]string{}}
 	for _, key := range sortedKeys(given.ServiceAccountAnnotations) {
-		if account.Annotations == nil {
-			account.Annotations = map[string]string{}
-		}
-		account.Annotations[key] = fill.in(given.ServiceAccountAnnotations[key])
+		settings.Annotations[key] = fill.in(given.ServiceAccountAnnotations[key])
 	}
+	// An identity that the class names no more must not stay on the account.
+	in.settle(&account, in.placedAccount(CredentialsAccount), settings)
 	binding := &rbacv1.RoleBinding{
 		TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding"},
 		ObjectMeta: partMeta(p, partCredentials, tokenRole),
@@ -86,9 +92,19 @@ func tokenAccess(p *kubeflowv1.Profile, given berthv1alpha1.Credentials, fill *f
 		}},
 	}
 	return []Object{
-		{Resource: account, Purpose: "reads the profile's secrets"},
+		account,
 		{Resource: binding, Purpose: "lets External Secrets act as " + CredentialsAccount, Exact: []string{"subjects", "roleRef"}},
 	}
+}
+
+// placedAccount is the ServiceAccount of that name as it is, if it was made for a part of a class; else nil.
+func (in Input) placedAccount(name string) *corev1.ServiceAccount {
+	for _, there := range in.Placed {
+		if account, ok := there.(*corev1.ServiceAccount); ok && account.Name == name {
+			return account
+		}
+	}
+	return nil
 }
 
 func secretStore(p *kubeflowv1.Profile, in Input, given berthv1alpha1.Credentials, fill *filler) Object {

@@ -5,6 +5,7 @@ package render
 
 import (
 	"slices"
+	"strings"
 
 	istiosecurity "istio.io/api/security/v1beta1"
 	istiotype "istio.io/api/type/v1beta1"
@@ -72,7 +73,7 @@ func inferencePolicy(p *kubeflowv1.Profile, config Config, service string, rule 
 		TypeMeta:   metav1.TypeMeta{APIVersion: AuthorizationPolicyKind.GroupVersion().String(), Kind: AuthorizationPolicyKind.Kind},
 		ObjectMeta: partMeta(p, partInference, inferencePolicyName(service)),
 	}
-	ap.Spec.Rules = []*istiosecurity.Rule{rule}
+	ap.Spec.Rules = []*istiosecurity.Rule{rule.DeepCopy()}
 	if config.MeshMode == MeshAmbient {
 		ap.Spec.TargetRefs = []*istiotype.PolicyTargetReference{{Kind: "Service", Name: service + "-predictor"}}
 	} else {
@@ -84,11 +85,15 @@ func inferencePolicy(p *kubeflowv1.Profile, config Config, service string, rule 
 	}
 }
 
+// inferencePrefix is what the names of the policies of InferenceServices begin with, and those of no others.
+const inferencePrefix = "berth-isvc-"
+
 // inferencePolicyName is the name of the policy of an InferenceService.
 func inferencePolicyName(service string) string {
-	const prefix = "berth-isvc-"
-	if len(prefix)+len(service) <= validation.DNS1123SubdomainMaxLength {
-		return prefix + service
+	const longest = validation.DNS1123SubdomainMaxLength - len(inferencePrefix)
+	if len(service) <= longest {
+		return inferencePrefix + service
 	}
-	return prefix + service[:validation.DNS1123SubdomainMaxLength-len(prefix)-9] + "-" + shortHash(service)
+	suffix := "-" + shortHash(service)
+	return inferencePrefix + strings.TrimRight(service[:longest-len(suffix)], "-.") + suffix
 }

@@ -56,7 +56,8 @@ func classAnnotations(object *Object, in Input) {
 	if settings := in.Class.Spec.Namespace; settings != nil {
 		for _, setting := range settings.Annotations {
 			have, found := live[setting.Key]
-			if found && setting.Policy == berthv1alpha1.IfAbsent && before[setting.Key] != have {
+			was, ours := before[setting.Key]
+			if found && setting.Policy == berthv1alpha1.IfAbsent && (!ours || was != have) {
 				continue // somebody else's
 			}
 			if found && setting.Policy == berthv1alpha1.IfAbsent {

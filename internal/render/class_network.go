@@ -52,6 +52,8 @@ func network(p *kubeflowv1.Profile, in Input) Part {
 	if isolation == nil {
 		return Part{}
 	}
+	isolation = isolation.DeepCopy()
+	isolation.Namespaces = whereabouts(isolation.Namespaces)
 	types := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
 	if isolation.Egress != nil {
 		types = append(types, networkingv1.PolicyTypeEgress)
@@ -75,6 +77,18 @@ func network(p *kubeflowv1.Profile, in Input) Part {
 	part.Objects = append(part.Objects, networkPolicy(p, DenyPolicyName, "denies all other traffic",
 		networkingv1.NetworkPolicySpec{PolicyTypes: types}))
 	return part
+}
+
+// whereabouts are the namespaces of the platform, those of Kubeflow where at names none. The API server fills them in;
+// a class that was read from a file has not been there.
+func whereabouts(at berthv1alpha1.PlatformNamespaces) berthv1alpha1.PlatformNamespaces {
+	return berthv1alpha1.PlatformNamespaces{
+		Istio:      orElse(at.Istio, "istio-system"),
+		Knative:    orElse(at.Knative, "knative-serving"),
+		Kubeflow:   orElse(at.Kubeflow, "kubeflow"),
+		Monitoring: orElse(at.Monitoring, "monitoring"),
+		DNS:        orElse(at.DNS, "kube-system"),
+	}
 }
 
 func networkPolicy(p *kubeflowv1.Profile, name, purpose string, spec networkingv1.NetworkPolicySpec) Object {

@@ -66,6 +66,9 @@ func (c Config) RoleNames() []string {
 // RoleShown is the role that clients are told of a binding: one of Roles, or what its annotation says where we made it
 // for a role of a class; empty for a binding to anything else.
 func RoleShown(binding *rbacv1.RoleBinding) string {
+	if role := roleOfClass(binding); role != "" {
+		return role
+	}
 	if role := RoleOf(binding.RoleRef); role != "" {
 		return role
 	}
@@ -73,6 +76,16 @@ func RoleShown(binding *rbacv1.RoleBinding) string {
 		return binding.Annotations[kubeflowv1.RoleAnnotation]
 	}
 	return ""
+}
+
+// roleOfClass is the role of a class for which we made binding; empty for any other. It may be bound to the ClusterRole
+// of one of Roles, and allow less through the mesh.
+func roleOfClass(binding *rbacv1.RoleBinding) string {
+	role := binding.Annotations[kubeflowv1.RoleAnnotation]
+	if binding.Labels[kubeflowv1.ManagedByLabel] != kubeflowv1.ManagedByValue || !IsContributorBinding(binding) || slices.Contains(Roles, role) {
+		return ""
+	}
+	return role
 }
 
 // ContributorBinding is the RoleBinding of c in p's namespace. The name is one of BindingNames, the role one that

@@ -157,7 +157,8 @@ var derivedName = regexp.MustCompile(`^contributor-.*-[0-9a-f]{8}$`)
 // ContributorPolicyName is the name of the policy of the binding called name: the same, where no policy of the profile
 // itself or of another binding is called so and the kind allows it, which is stricter.
 func ContributorPolicyName(name string) string {
-	if len(validation.IsDNS1123Subdomain(name)) == 0 && !slices.Contains(Names, name) && !derivedName.MatchString(name) {
+	if len(validation.IsDNS1123Subdomain(name)) == 0 && !slices.Contains(Names, name) && !derivedName.MatchString(name) &&
+		!strings.HasPrefix(name, inferencePrefix) {
 		return name
 	}
 	const longest = 200
@@ -199,7 +200,7 @@ const noRole = "-"
 // roleForMesh is the role that decides which requests the subjects of binding may send. Bindings made by hand may be to
 // other roles than ours; then the annotation tells, and failing that it is the least.
 func roleForMesh(config Config, binding *rbacv1.RoleBinding) string {
-	if role := RoleOf(binding.RoleRef); role != "" {
+	if role := RoleOf(binding.RoleRef); role != "" && roleOfClass(binding) == "" {
 		return role
 	}
 	role := binding.Annotations[kubeflowv1.RoleAnnotation]

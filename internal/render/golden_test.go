@@ -16,17 +16,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/render"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// Each case is a pair. NAME.in.yaml holds a Profile and, where they matter, the Namespace and the service account
-// default-editor as they are, and a RenderConfig with what differs from the defaults. NAME.out.yaml is what
-// `berth render` prints; where the first line of the input is "# shows:", only those objects of it.
+// Each case is a pair. NAME.in.yaml holds a Profile and, where they matter, the ProfileClasses that there are, the
+// Namespace, its ServiceAccounts and what else was made for a class as they are, the names of InferenceServices, and a
+// RenderConfig with what differs from the defaults. NAME.out.yaml is what `berth render` prints; where the first line of
+// the input is "# shows:", only those objects of it, what a class takes off them or takes away, and the problems.
 func TestGolden(t *testing.T) {
 	for _, in := range inputs(t) {
 		name := strings.TrimSuffix(filepath.Base(in), ".in.yaml")
@@ -99,7 +102,8 @@ func read(t *testing.T, file string) (p *kubeflowv1.Profile, in render.Input, sh
 	if err != nil {
 		t.Fatal(err)
 	}
-	in = render.Input{Config: render.DefaultConfig(), Mesh: render.MeshKinds{AuthorizationPolicy: true, Gateway: true}}
+	in = render.Input{Config: render.DefaultConfig(), Mesh: allKinds}
+	var classes []berthv1alpha1.ProfileClass
 	for document := range strings.SplitSeq(string(data), "---\n") {
 		var kind metav1.TypeMeta
 		decode(t, document, &kind)
@@ -110,23 +114,65 @@ func read(t *testing.T, file string) (p *kubeflowv1.Profile, in render.Input, sh
 		case "Namespace":
 			in.Namespace = &corev1.Namespace{}
 			decodeStrict(t, document, in.Namespace)
+		case "ProfileClass":
+			var class berthv1alpha1.ProfileClass
+			decodeStrict(t, document, &class)
+			classes = append(classes, class)
 		case "ServiceAccount":
-			in.Editor = &corev1.ServiceAccount{}
-			decodeStrict(t, document, in.Editor)
+			account := &corev1.ServiceAccount{}
+			decodeStrict(t, document, account)
+			takeAccount(&in, account)
+		case render.InferenceServiceKind.Kind:
+			in.InferenceServices = append(in.InferenceServices, made(t, document).GetName())
 		case "RenderConfig":
 			decodeStrict(t, document, &struct {
 				*metav1.TypeMeta
 				*render.Config
 			}{&kind, &in.Config})
 		default:
-			t.Fatalf("%s: a document of kind %q", file, kind.Kind)
+			there := made(t, document)
+			if there.GetLabels()[berthv1alpha1.PartLabel] == "" {
+				t.Fatalf("%s: a document of kind %q", file, kind.Kind)
+			}
+			in.Placed = append(in.Placed, there)
 		}
 	}
+	in.Class = render.ClassOf(p, classes)
 	first, _, _ := strings.Cut(string(data), "\n")
 	if wanted, limited := strings.CutPrefix(first, "# shows: "); limited {
 		shows = strings.Split(wanted, ", ")
 	}
 	return p, in, shows
+}
+
+// allKinds are all kinds that a cluster may lack.
+var allKinds = render.MeshKinds{
+	AuthorizationPolicy: true, Gateway: true, PeerAuthentication: true, RequestAuthentication: true,
+	InferenceService: true, ProfileClass: true, ExternalSecrets: "v1",
+}
+
+func takeAccount(in *render.Input, account *corev1.ServiceAccount) {
+	if account.Labels[berthv1alpha1.PartLabel] != "" {
+		in.Placed = append(in.Placed, account)
+	}
+	switch account.Name {
+	case render.EditorName:
+		in.Editor = account
+	case render.ViewerName:
+		in.Viewer = account
+	default:
+		if in.Accounts == nil {
+			in.Accounts = map[string]*corev1.ServiceAccount{}
+		}
+		in.Accounts[account.Name] = account
+	}
+}
+
+func made(t *testing.T, document string) *unstructured.Unstructured {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	decode(t, document, &object.Object)
+	return object
 }
 
 // print is what `berth render` prints of tenant, or those objects of it that are to be shown.
@@ -150,6 +196,21 @@ func printed(t *testing.T, tenant render.Tenant, shows []string) []byte {
 		if slices.Contains(shows, name) {
 			seen++
 			out.WriteString("---\n" + strings.TrimSuffix(documents[i], "---\n"))
+			if tenant.Class.Name != "" {
+				for _, key := range slices.Concat(object.AbsentLabels, object.AbsentAnnotations) {
+					out.WriteString("# takes off: " + key + "\n")
+				}
+				for _, field := range object.Exact {
+					out.WriteString("# nothing else in: " + field + "\n")
+				}
+			}
+		}
+	}
+	for _, part := range tenant.Parts {
+		for _, gone := range part.Absent {
+			if gone.Purpose == "is not asked for any more" {
+				out.WriteString("# gone: " + gone.GetObjectKind().GroupVersionKind().Kind + " " + gone.GetName() + "\n")
+			}
 		}
 	}
 	for _, problem := range tenant.Problems() {
@@ -168,7 +229,17 @@ func printed(t *testing.T, tenant render.Tenant, shows []string) []byte {
 
 func deepCopy(p *kubeflowv1.Profile, in render.Input) any {
 	in.Namespace = in.Namespace.DeepCopy()
-	in.Editor = in.Editor.DeepCopy()
+	in.Editor, in.Viewer = in.Editor.DeepCopy(), in.Viewer.DeepCopy()
+	in.Accounts = maps.Clone(in.Accounts)
+	for name, account := range in.Accounts {
+		in.Accounts[name] = account.DeepCopy()
+	}
+	in.Placed = slices.Clone(in.Placed)
+	for i, there := range in.Placed {
+		in.Placed[i], _ = there.DeepCopyObject().(render.Resource)
+	}
+	in.InferenceServices = slices.Clone(in.InferenceServices)
+	in.Class.Spec = *in.Class.Spec.DeepCopy()
 	in.Config.NamespaceLabels = maps.Clone(in.Config.NamespaceLabels)
 	in.Reserved = slices.Clone(in.Reserved)
 	return []any{p.DeepCopy(), in}

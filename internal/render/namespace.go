@@ -115,6 +115,9 @@ func manage(in Input, changes labelChanges) labelChanges {
 	if _, decided := in.Config.NamespaceLabels[key]; decided {
 		return changes
 	}
+	if _, decided := changes.set[key]; decided {
+		return changes // by the class
+	}
 	dropped := slices.Index(changes.absent, key) // it was the file's
 	if in.Namespace == nil || in.Namespace.Labels[key] == "" || dropped >= 0 {
 		changes.set[key] = kubeflowv1.ManagedByValue

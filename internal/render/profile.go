@@ -137,7 +137,7 @@ func parts(p *kubeflowv1.Profile, in Input, claim Claim) []Part {
 	if in.Class.Name != "" || in.Class.Problem != nil {
 		all = append(all, in.Class.part())
 	}
-	return all
+	return keepWanted(all)
 }
 
 // Names are the names of the objects that render makes inside a namespace.

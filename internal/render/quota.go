@@ -46,8 +46,10 @@ func quota(p *kubeflowv1.Profile, in Input) Part {
 		part.Problem = &Problem{Reason: kubeflowv1.ReasonQuotaInvalid, Message: err.Error()}
 		return part
 	}
-	part.Problem = incomplete(spec.Hard, class.Required)
-	above, err := limit(spec.Hard, class.Max)
+	if len(p.Spec.ResourceQuotaSpec.Hard) > 0 {
+		part.Problem = incomplete(spec.Hard, class.Required)
+	}
+	above, err := limit(spec.Hard, class.Max, whose)
 	if err != nil {
 		part.Problem = &Problem{Reason: kubeflowv1.ReasonQuotaInvalid, Message: err.Error()}
 		return part
@@ -71,7 +73,7 @@ func quota(p *kubeflowv1.Profile, in Input) Part {
 
 // limit lowers hard to what the class allows at most, and adds what of that hard does not name. It says what was
 // lowered.
-func limit(hard corev1.ResourceList, most map[corev1.ResourceName]kubeflowv1.Quantity) (*Problem, error) {
+func limit(hard corev1.ResourceList, most map[corev1.ResourceName]kubeflowv1.Quantity, whose string) (*Problem, error) {
 	ceilings, err := quotaSpec(kubeflowv1.ResourceQuotaSpec{Hard: most}, "spec.quota.max of the class")
 	if err != nil {
 		return nil, err
@@ -91,15 +93,15 @@ func limit(hard corev1.ResourceList, most map[corev1.ResourceName]kubeflowv1.Qua
 		return nil, nil //nolint:nilnil // no problem is an answer
 	}
 	return &Problem{Reason: kubeflowv1.ReasonQuotaAboveClass, Message: fmt.Sprintf(
-		"spec.resourceQuotaSpec.hard asks for more than the class allows: %s; the profile has what the class allows",
+		"%s asks for more than the class allows: %s; the profile has what the class allows", whose,
 		strings.Join(lowered, ", "))}, nil
 }
 
-// incomplete says which resources the class requires that hard does not name. No quota at all is not incomplete.
+// incomplete says which resources the class requires that hard, which a profile asks for, does not name.
 func incomplete(hard corev1.ResourceList, required []berthv1alpha1.ResourceName) *Problem {
 	var missing []string
 	for _, name := range required {
-		if _, named := hard[corev1.ResourceName(name)]; !named && len(hard) > 0 {
+		if !limited(hard, corev1.ResourceName(name)) {
 			missing = append(missing, string(name))
 		}
 	}
@@ -108,6 +110,19 @@ func incomplete(hard corev1.ResourceList, required []berthv1alpha1.ResourceName)
 	}
 	return &Problem{Reason: kubeflowv1.ReasonQuotaIncomplete, Message: fmt.Sprintf(
 		"spec.resourceQuotaSpec.hard does not name %s, which the class requires: add it", strings.Join(distinct(missing), ", "))}
+}
+
+// limited says whether hard limits the resource, for which Kubernetes has two names if it is CPU or memory that is requested.
+func limited(hard corev1.ResourceList, name corev1.ResourceName) bool {
+	_, named := hard[name]
+	switch name {
+	case corev1.ResourceCPU, corev1.ResourceMemory:
+		name = "requests." + name
+	case corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory:
+		name = corev1.ResourceName(strings.TrimPrefix(string(name), "requests."))
+	}
+	_, otherwise := hard[name]
+	return named || otherwise
 }
 
 // ineffective says which extended resources are written in a way that the API server takes and does not count.
