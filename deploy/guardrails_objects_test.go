@@ -89,7 +89,7 @@ func TestGuardrails_objects(t *testing.T) {
 	})
 	t.Run("while glass is broken", func(t *testing.T) {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
-		wantDone(t, r.admin, merge(t, ns, `{"metadata":{"annotations":{"berth.dev/break-glass":"incident 7"}}}`))
+		wantDone(t, r.admin, merge(t, controllertest.Profile(r.namespace), `{"metadata":{"annotations":{"berth.dev/break-glass":"incident 7"}}}`))
 		limits := r.parse(t, ours[2])
 		testkit.Eventually(t, patience, func() error { return remove(t, limits)(client.NewDryRunClient(r.tenant)) })
 		wantDone(t, r.tenant, remove(t, limits))

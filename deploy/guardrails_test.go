@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller/controllertest"
 	"berth.dev/berth/internal/testkit"
@@ -183,8 +184,20 @@ func TestGuardrails_typeCheck(t *testing.T) {
 func TestGuardrails_namespace(t *testing.T) {
 	r := newRails(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
-	wantDone(t, r.admin, merge(t, ns, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline","from-class":"yes"},"annotations":{
-		"berth.dev/applied-class":"{\"labels\":{\"from-class\":\"yes\"},\"annotations\":{\"class-note\":\"x\"}}","class-note":"x"}}}`))
+	class := &berthv1alpha1.ProfileClass{ObjectMeta: metav1.ObjectMeta{Name: testkit.Name(t, "class")}}
+	class.Spec.Namespace = &berthv1alpha1.NamespaceSettings{
+		Labels:      []berthv1alpha1.Setting{{Key: "from-class", Value: "yes"}},
+		Annotations: []berthv1alpha1.Setting{{Key: "class-note", Value: "x"}},
+		PodSecurity: &berthv1alpha1.PodSecurity{Enforce: "baseline"},
+	}
+	wantDone(t, r.admin, func(c client.Client) error { return c.Create(t.Context(), class) })
+	wantDone(t, r.admin, merge(t, controllertest.Profile(r.namespace), `{"metadata":{"labels":{"berth.dev/class":"`+class.Name+`"}}}`))
+	testkit.Eventually(t, patience, func() error {
+		if err := r.admin.Get(t.Context(), client.ObjectKeyFromObject(ns), ns); err != nil || ns.Annotations["class-note"] == "" {
+			return fmt.Errorf("the class is not in force: %v, %w", ns.Annotations, err)
+		}
+		return nil
+	})
 	label := func(key string) func(client.Object) {
 		return func(obj client.Object) { obj.SetLabels(with(obj.GetLabels(), key, "restricted")) }
 	}

@@ -62,7 +62,11 @@ func TestExamples_render(t *testing.T) {
 			continue
 		}
 		t.Run(file, func(t *testing.T) {
-			if out := renderFile(t, file); !strings.Contains(out, "kind: Namespace") {
+			var class []string
+			if beside := filepath.Join(filepath.Dir(file), "class.yaml"); slices.Contains(files(t), beside) {
+				class = []string{"--class", beside}
+			}
+			if out := renderFile(t, file, class...); !strings.Contains(out, "kind: Namespace") {
 				t.Errorf("rendered without a namespace:\n%s", out)
 			}
 		})

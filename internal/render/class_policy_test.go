@@ -91,13 +91,13 @@ func TestClassName(t *testing.T) {
 		classes []berthv1alpha1.ProfileClass
 		want    string
 	}{
-		"nothing":                        {want: "berth"},
-		"no default":                     {classes: []berthv1alpha1.ProfileClass{class("a", "false", 0)}, want: "berth"},
-		"the default":                    {classes: []berthv1alpha1.ProfileClass{class("a", "true", 0), class("b", "", 0)}, want: "a"},
-		"the newest default":             {classes: []berthv1alpha1.ProfileClass{class("a", "true", time.Hour), class("b", "true", 0), class("c", "true", time.Minute)}, want: "b"},
-		"named, though not there":        {labels: map[string]string{"berth.dev/class": "x"}, classes: []berthv1alpha1.ProfileClass{class("a", "true", 0)}, want: "x"},
-		"an empty label names no class":  {labels: map[string]string{"berth.dev/class": ""}, classes: []berthv1alpha1.ProfileClass{class("a", "true", 0)}, want: "a"},
-		"of two as new, the later named": {classes: []berthv1alpha1.ProfileClass{class("b", "true", 0), class("a", "true", 0)}, want: "b"},
+		"nothing":                          {want: "berth"},
+		"no default":                       {classes: []berthv1alpha1.ProfileClass{class("a", "false", 0)}, want: "berth"},
+		"the default":                      {classes: []berthv1alpha1.ProfileClass{class("a", "true", 0), class("b", "", 0)}, want: "a"},
+		"the newest default":               {classes: []berthv1alpha1.ProfileClass{class("a", "true", time.Hour), class("b", "true", 0), class("c", "true", time.Minute)}, want: "b"},
+		"named, though not there":          {labels: map[string]string{"berth.dev/class": "x"}, classes: []berthv1alpha1.ProfileClass{class("a", "true", 0)}, want: "x"},
+		"an empty label names no class":    {labels: map[string]string{"berth.dev/class": ""}, classes: []berthv1alpha1.ProfileClass{class("a", "true", 0)}, want: "a"},
+		"of two as new, the first by name": {classes: []berthv1alpha1.ProfileClass{class("b", "true", 0), class("a", "true", 0)}, want: "a"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -57,9 +57,6 @@ func setUp(t *testing.T) env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := berthv1alpha1.AddToScheme(scheme); err != nil {
-		t.Fatal(err)
-	}
 	c, err := client.New(cfg, client.Options{Scheme: kinds})
 	if err != nil {
 		t.Fatal(err)
