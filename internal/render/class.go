@@ -60,12 +60,13 @@ func ClassName(labels map[string]string, classes []berthv1alpha1.ProfileClass) s
 }
 
 // DefaultClass is the name of the class of profiles that name none; empty where that is the built-in one. Of several,
-// the newest counts, as with StorageClasses.
+// the newest counts, as with StorageClasses. One that is being deleted counts as long as it is there: its profiles must
+// not lose their walls to a mistake.
 func DefaultClass(classes []berthv1alpha1.ProfileClass) string {
 	var newest *berthv1alpha1.ProfileClass
 	for i := range classes {
 		class := &classes[i]
-		if class.Annotations[berthv1alpha1.DefaultClassAnnotation] != "true" || class.DeletionTimestamp != nil {
+		if class.Annotations[berthv1alpha1.DefaultClassAnnotation] != "true" {
 			continue
 		}
 		if newest == nil || newest.CreationTimestamp.Before(&class.CreationTimestamp) ||
@@ -107,6 +108,14 @@ func (c Class) part() Part {
 		Reason:    kubeflowv1.ReasonReady,
 		Message:   fmt.Sprintf("the profile has the class %s", c.Name),
 	}
+}
+
+// whereabouts are the namespaces of the platform.
+func (c Class) whereabouts() berthv1alpha1.PlatformNamespaces {
+	if network := c.isolation().Network; network != nil {
+		return whereabouts(network.Namespaces)
+	}
+	return whereabouts(berthv1alpha1.PlatformNamespaces{})
 }
 
 func (c Class) isolation() berthv1alpha1.Isolation {

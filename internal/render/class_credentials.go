@@ -42,7 +42,7 @@ func credentials(p *kubeflowv1.Profile, in Input) Part {
 		return Part{}
 	}
 	if in.Mesh.ExternalSecrets == "" {
-		return Part{Problem: &Problem{Reason: kubeflowv1.ReasonExternalSecretsUnavailable, Message: fmt.Sprintf(
+		return Part{Keep: true, Problem: &Problem{Reason: kubeflowv1.ReasonExternalSecretsUnavailable, Message: fmt.Sprintf(
 			"the cluster does not serve SecretStore and ExternalSecret of %s, so no secrets are brought into the namespace; "+
 				"install External Secrets, and this will be made up for", SecretsGroup)}}
 	}

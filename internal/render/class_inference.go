@@ -45,8 +45,9 @@ func inferenceAccess(p *kubeflowv1.Profile, in Input) Part {
 		callers = append(callers, in.Config.Principals.IngressGateway)
 	}
 	if on(access.Activator) {
-		callers = append(callers, domain+"/ns/knative-serving/sa/activator",
-			domain+"/ns/istio-system/sa/cluster-local-gateway-service-account")
+		at := in.Class.whereabouts()
+		callers = append(callers, domain+"/ns/"+at.Knative+"/sa/activator",
+			domain+"/ns/"+at.Istio+"/sa/cluster-local-gateway-service-account")
 	}
 	if len(callers) > 0 {
 		from = principals(distinct(callers)...)

@@ -79,6 +79,11 @@ func userToken(p *kubeflowv1.Profile, in Input) Part {
 		return Part{Reason: kubeflowv1.ReasonUserTokenKept, Message: "workloads get the tokens of visitors, as the profile's label " +
 			berthv1alpha1.KeepUserTokenLabel + " says"}
 	}
+	ambient := in.Config.MeshMode == MeshAmbient
+	if ambient && len(isolation.UserTokenSelector) > 0 {
+		return Part{Problem: &Problem{Reason: kubeflowv1.ReasonSelectorUnsupported, Message: "in ambient mode the waypoint takes " +
+			"tokens off, for all workloads or none, so workloads get the tokens of visitors: leave isolation.userTokenSelector of the class out"}}
+	}
 	if !in.Mesh.RequestAuthentication {
 		return Part{Problem: notInstalled(RequestAuthenticationKind, "workloads get the tokens of visitors")}
 	}
@@ -94,7 +99,7 @@ func userToken(p *kubeflowv1.Profile, in Input) Part {
 	}
 	if len(isolation.UserTokenSelector) > 0 {
 		ra.Spec.Selector = &istiotype.WorkloadSelector{MatchLabels: maps.Clone(isolation.UserTokenSelector)}
-	} else if in.Config.MeshMode == MeshAmbient {
+	} else if ambient {
 		ra.Spec.TargetRefs = waypointRef()
 	}
 	return Part{
@@ -116,8 +121,8 @@ func probeRule(in Input) *istiosecurity.Rule {
 	if isolation.Probes == berthv1alpha1.ProbesKnative || in.Class.Unknown {
 		allowed := slices.Clone(isolation.ProbePrincipals)
 		if len(allowed) == 0 {
-			domain := in.Config.trustDomain()
-			allowed = []string{domain + "/ns/knative-serving/sa/activator", domain + "/ns/knative-serving/sa/controller"}
+			knative := in.Config.trustDomain() + "/ns/" + in.Class.whereabouts().Knative
+			allowed = []string{knative + "/sa/activator", knative + "/sa/controller"}
 		}
 		rule.From = principals(allowed...)
 	}

@@ -290,3 +290,42 @@ func TestProfile_sharesNothingWithItsClass(t *testing.T) {
 		t.Errorf("the next result differs:\n%s", diff)
 	}
 }
+
+// That the labels file can't be read keeps none of what the class says from a namespace.
+func TestNamespaceLabels_ofAClassWithoutTheFile(t *testing.T) {
+	class := Class{Name: "c"}
+	class.Spec.Namespace = &berthv1alpha1.NamespaceSettings{PodSecurity: &berthv1alpha1.PodSecurity{Enforce: "baseline"}}
+	p := testkit.Profile("a")
+	tenant := Profile(p, Input{
+		Config: DefaultConfig(), Class: class, LabelsUnknown: true,
+		Namespace: testkit.Namespace("a", testkit.Annotation(kubeflowv1.MadeForAnnotation, string(p.UID)), testkit.Label("from-file", "x"),
+			testkit.Annotation(kubeflowv1.AppliedLabelsAnnotation, "from-file=x")),
+	})
+	if got := tenant.Namespace.GetLabels()["pod-security.kubernetes.io/enforce"]; got != "baseline" {
+		t.Errorf("the level is %q", got)
+	}
+	if got := tenant.Namespace.GetAnnotations()[kubeflowv1.AppliedLabelsAnnotation]; got != "from-file=x,pod-security.kubernetes.io/enforce=baseline" {
+		t.Errorf("the record is %q", got)
+	}
+}
+
+// A waypoint takes tokens off for all workloads or none.
+func TestUserToken_selectorInAmbientMode(t *testing.T) {
+	class := Class{Name: "c"}
+	class.Spec.Isolation = &berthv1alpha1.Isolation{
+		UserToken: berthv1alpha1.UserTokenStrip, TokenIssuers: []berthv1alpha1.TokenIssuer{{Issuer: "https://issuer.example.com"}},
+		UserTokenSelector: map[string]string{"app": "notebook"},
+	}
+	config := DefaultConfig()
+	config.MeshMode = MeshAmbient
+	tenant := Profile(testkit.Profile("a"), Input{
+		Config: config, Class: class, Mesh: MeshKinds{AuthorizationPolicy: true, RequestAuthentication: true, Gateway: true},
+	})
+	var reasons []string
+	for _, problem := range tenant.Problems() {
+		reasons = append(reasons, problem.Reason)
+	}
+	if !slices.Contains(reasons, kubeflowv1.ReasonSelectorUnsupported) {
+		t.Errorf("problems are %q", reasons)
+	}
+}

@@ -74,8 +74,8 @@ func TestClassOf(t *testing.T) {
 		"the default":                         {classes: []berthv1alpha1.ProfileClass{a, profileClass("d", isDefault(1))}, want: "d"},
 		"the newest of several defaults":      {classes: []berthv1alpha1.ProfileClass{profileClass("d", isDefault(1)), profileClass("e", isDefault(2)), profileClass("f", isDefault(1))}, want: "e"},
 		"of defaults of one age, by the name": {classes: []berthv1alpha1.ProfileClass{profileClass("e", isDefault(1)), profileClass("d", isDefault(1))}, want: "d"},
-		"a default that is being deleted is none any more": {
-			classes: []berthv1alpha1.ProfileClass{profileClass("d", isDefault(1)), profileClass("e", isDefault(2), beingDeleted)}, want: "d",
+		"a default that is being deleted is one as long as it is there": {
+			classes: []berthv1alpha1.ProfileClass{profileClass("d", isDefault(1)), profileClass("e", isDefault(2), beingDeleted)}, want: "e",
 		},
 		"one that is being deleted and named stays": {
 			profile: []func(*kubeflowv1.Profile){inClass("a")}, classes: []berthv1alpha1.ProfileClass{profileClass("a", beingDeleted)}, want: "a",

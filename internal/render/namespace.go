@@ -4,6 +4,7 @@
 package render
 
 import (
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -74,11 +75,14 @@ func namespaceLabels(in Input) labelChanges {
 		live = in.Namespace.Labels
 		recorded = decodeRecord(in.Namespace.Annotations[kubeflowv1.AppliedLabelsAnnotation])
 	}
-	if in.LabelsUnknown || in.Class.Unknown {
+	if in.Class.Unknown {
 		return manage(in, labelChanges{set: map[string]string{}, applied: recorded})
 	}
-	want := wantedLabels(in, recorded)
 	decided := classLabels(in.Class)
+	if in.LabelsUnknown {
+		return manage(in, keepLabels(live, recorded, decided))
+	}
+	want := wantedLabels(in, recorded)
 	for key, setting := range decided {
 		want[key] = setting.Value
 	}
@@ -106,6 +110,21 @@ func namespaceLabels(in Input) labelChanges {
 		}
 	}
 	return manage(in, changes)
+}
+
+// keepLabels leaves labels as they are, but for those that the class has and nothing else may be in place of.
+func keepLabels(live, recorded map[string]string, decided map[string]berthv1alpha1.Setting) labelChanges {
+	changes := labelChanges{set: map[string]string{}, applied: maps.Clone(recorded)}
+	for key, setting := range decided {
+		if _, found := live[key]; found && setting.Policy == berthv1alpha1.IfAbsent {
+			continue
+		}
+		if changes.applied == nil {
+			changes.applied = map[string]string{}
+		}
+		changes.set[key], changes.applied[key] = setting.Value, setting.Value
+	}
+	return changes
 }
 
 // manage adds the label that says whose the namespace is to look after. Whoever deploys an adopted namespace may have

@@ -57,6 +57,12 @@ func quota(p *kubeflowv1.Profile, in Input) Part {
 	if above != nil {
 		part.Problem = above
 	}
+	if scoped := len(spec.Scopes) > 0 || spec.ScopeSelector != nil; scoped && len(class.Max) > 0 {
+		// A quota with scopes counts some pods only, and a second one for the others must not be.
+		spec.Scopes, spec.ScopeSelector = nil, nil
+		part.Problem = &Problem{Reason: kubeflowv1.ReasonQuotaAboveClass, Message: "spec.resourceQuotaSpec has scopes, which leave pods out " +
+			"that the limits of the class are for; the profile has its quota without them"}
+	}
 	if len(spec.Hard) == 0 {
 		part.Absent = []Object{object}
 		part.Reason, part.Message = kubeflowv1.ReasonNoQuota, "the profile asks for no quota"

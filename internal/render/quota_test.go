@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/testkit"
 )
@@ -86,4 +87,21 @@ func limits(namesAndQuantities ...string) kubeflowv1.ResourceQuotaSpec {
 		testkit.Quota(corev1.ResourceName(namesAndQuantities[i]), kubeflowv1.Quantity(namesAndQuantities[i+1]))(p)
 	}
 	return p.Spec.ResourceQuotaSpec
+}
+
+// A quota that counts some pods only would leave the others without the limits of the class.
+func TestQuota_scopesDoNotEvadeTheClass(t *testing.T) {
+	p := testkit.Profile("a", testkit.Quota("requests.cpu", "4"))
+	p.Spec.ResourceQuotaSpec.Scopes = []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeTerminating}
+	class := Class{Name: "c"}
+	class.Spec.Quota = &berthv1alpha1.QuotaSettings{Max: map[corev1.ResourceName]kubeflowv1.Quantity{"requests.cpu": "8"}}
+	part := quota(p, Input{Class: class})
+	if spec := part.Objects[0].Resource.(*corev1.ResourceQuota).Spec; len(spec.Scopes) > 0 || part.Problem == nil || part.Problem.Reason != kubeflowv1.ReasonQuotaAboveClass {
+		t.Errorf("the quota is %+v, the problem %+v", spec, part.Problem)
+	}
+	class.Spec.Quota.Max = nil
+	part = quota(p, Input{Class: class})
+	if spec := part.Objects[0].Resource.(*corev1.ResourceQuota).Spec; len(spec.Scopes) != 1 || part.Problem != nil {
+		t.Errorf("without limits of the class, the quota is %+v, the problem %+v", spec, part.Problem)
+	}
 }

@@ -17,6 +17,7 @@ type NamespaceSettings struct {
 	// +listMapKey=key
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(s, !s.key.startsWith('berth.dev/') && !s.key.startsWith('pod-security.kubernetes.io/') && s.key != 'kubernetes.io/metadata.name')",message="labels under berth.dev/ and kubernetes.io/metadata.name can't be set here, and those under pod-security.kubernetes.io/ are set by podSecurity"
+	// +kubebuilder:validation:XValidation:rule="self.all(s, !has(s.value) || !format.labelValue().validate(s.value).hasValue())",message="the value of a label has at most 63 letters, digits, dashes, underscores and dots"
 	Labels []Setting `json:"labels,omitempty"`
 	// annotations of the namespace.
 	// +optional

@@ -90,6 +90,8 @@ const (
 	ReasonQuotaIneffective = "QuotaIneffective"
 	// ReasonUserTokenKept means that the profile's workloads get the tokens of visitors by its own label.
 	ReasonUserTokenKept = "UserTokenKept"
+	// ReasonSelectorUnsupported means that a selector of the class can't be had in this mode of the mesh.
+	ReasonSelectorUnsupported = "SelectorUnsupported"
 	// ReasonKServeNotInstalled means that the cluster does not serve InferenceServices.
 	ReasonKServeNotInstalled = "KServeNotInstalled"
 	// ReasonExternalSecretsUnavailable means that the cluster lacks the kinds of External Secrets.

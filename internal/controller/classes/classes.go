@@ -82,7 +82,7 @@ func (w watcher) Delete(ctx context.Context, e event.DeleteEvent, q queue) { w.a
 func (watcher) Generic(context.Context, event.GenericEvent, queue) {}
 
 func isDefault(class client.Object) bool {
-	return class.GetAnnotations()[berthv1alpha1.DefaultClassAnnotation] == "true" && class.GetDeletionTimestamp() == nil
+	return class.GetAnnotations()[berthv1alpha1.DefaultClassAnnotation] == "true"
 }
 
 // add has the profiles looked at that name one of the versions of a class, have it, or name none where it is the default.
