@@ -33,7 +33,7 @@ func renderCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render -f profile.yaml [--class FILE] [--config FILE]",
 		Short: "Print what the controller would apply for a Profile",
-		Long: "Print, as YAML, exactly what the controller would apply for the Profiles in a file, in a cluster that\n" +
+		Long: "Print, as YAML, exactly what the controllers would apply for the Profiles in a file and their classes, in a cluster that\n" +
 			"has a service mesh, KServe, External Secrets and no namespace of that name yet. Nothing is sent to a cluster.",
 		Example: "  berth render -f profile.yaml\n  berth render -f profile.yaml --class secure.yaml\n  cat profile.yaml | berth render -f - --config controller.yaml",
 		Args:    cobra.NoArgs,
@@ -114,6 +114,11 @@ func renderAll(in io.Reader, source string, with renderer, out io.Writer) error 
 	if len(documents) == 0 {
 		return fmt.Errorf("%s: there is no Profile in it", source)
 	}
+	policies, err := with.policies()
+	if err != nil {
+		return err
+	}
+	documents = append(documents, policies...)
 	if _, err := out.Write(documents); err != nil {
 		return fmt.Errorf("print the objects: %w", err)
 	}
@@ -150,6 +155,15 @@ func (r renderer) class(p *kubeflowv1.Profile) render.Class {
 		metav1.SetMetaDataLabel(&p.ObjectMeta, berthv1alpha1.ClassLabel, r.classes[0].Name)
 	}
 	return render.ClassOf(p, r.classes)
+}
+
+// policies are the rules of the classes as the API server enforces them, each once.
+func (r renderer) policies() ([]byte, error) {
+	var objects []render.Object
+	for i := range r.classes {
+		objects = append(objects, render.ClassPolicies(&r.classes[i], len(r.classes) == 1 || r.classes[i].Name == render.DefaultClass(r.classes))...)
+	}
+	return render.YAML(objects)
 }
 
 // one returns the objects of one Profile and what of it can't be had as asked for; nothing where the document is empty.

@@ -12,9 +12,12 @@ import (
 )
 
 // YAML is all objects of t as documents, in the order in which they are applied.
-func (t Tenant) YAML() ([]byte, error) {
+func (t Tenant) YAML() ([]byte, error) { return YAML(t.Objects()) }
+
+// YAML is objects as documents.
+func YAML(objects []Object) ([]byte, error) {
 	var documents []byte
-	for _, object := range t.Objects() {
+	for _, object := range objects {
 		document, err := document(object)
 		if err != nil {
 			return nil, fmt.Errorf("write %q as YAML: %w", object.GetName(), err)

@@ -21,7 +21,7 @@ const (
 	BreakGlassAnnotation = "berth.dev/break-glass"
 	// KeepUserTokenLabel on a Profile, when "keep", leaves the token of isolation.userToken to its workloads, such as
 	// model servers that take keys of their own in the same header.
-	KeepUserTokenLabel = "berth.dev/user-token"
+	KeepUserTokenLabel = "berth.dev/user-token" //nolint:gosec // the name of a label
 
 	// PartLabel on an object says for which part of a class it was made.
 	PartLabel = "berth.dev/part"

@@ -29,7 +29,7 @@ type Preview struct {
 	Refused []error
 }
 
-// previews is how many profiles are looked at at once.
+// previews is how many profiles are looked at side by side.
 const previews = 8
 
 // PreviewClass says what would change in the cluster if class were as given: for each profile that has it or would have
