@@ -80,8 +80,8 @@ func TestClassRoles(t *testing.T) {
 	a.must(http.MethodPost, bindingsPath, invite(ns, "eve@example.com", "auditor"), user(ann))
 
 	// When the class has the role no more, nobody gets in by it, and it can still be taken away.
-	class.Spec.Roles = nil
-	if err := at.client.Update(t.Context(), class); err != nil {
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"roles":null}}`))
+	if err := at.client.Patch(t.Context(), class, patch); err != nil {
 		t.Fatal(err)
 	}
 	controllertest.AwaitGone(t, at.client, policy)

@@ -5,10 +5,7 @@ package profile_test
 
 import (
 	"flag"
-	"fmt"
 	"os"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +28,7 @@ const (
 var (
 	// shared is the cluster, with controllers on it, that most tests use at the same time (see onShared).
 	shared   testkit.SharedCluster
-	everyday packageControllers
+	everyday controllertest.Package
 	// own are clusters for tests that run controllers of their own, each used by one test at a time (see onOwn).
 	own  [2]testkit.SharedCluster
 	idle = make(chan *testkit.SharedCluster, len(own))
@@ -48,7 +45,7 @@ func TestMain(m *testing.M) {
 	}
 	tests := runner(func() int {
 		code := m.Run()
-		return max(code, everyday.stop())
+		return max(code, everyday.Stop())
 	})
 	for i := range own {
 		idle <- &own[i]
@@ -65,19 +62,9 @@ func onShared(t *testing.T) client.Client {
 	t.Parallel()
 	cluster := shared.Use(t)
 	c := controllertest.Client(t, cluster.Config())
-	everyday.once.Do(func() {
-		cfg := deployedIdentity(t, cluster, c)
-		everyday.TB = t
-		everyday.dir = filepath.Join(os.TempDir(), testkit.Name(t, "berth-profile"))
-		if err := os.Mkdir(everyday.dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		controllertest.Start(&everyday, cfg, controllertest.WithLabelsFile(kubeflowLabels))
-		everyday.started = true
+	everyday.Start(t, func(outlives testing.TB) {
+		controllertest.Start(outlives, deployedIdentity(t, cluster, c), controllertest.WithLabelsFile(kubeflowLabels))
 	})
-	if !everyday.started {
-		t.Fatal("the shared controllers did not start")
-	}
 	return c
 }
 
@@ -116,52 +103,4 @@ func deployedIdentity(t *testing.T, cluster *testkit.Cluster, c client.Client) *
 		create(t, c, obj)
 	}
 	return cluster.ServiceAccountConfig(t, account.Namespace, account.Name)
-}
-
-// packageControllers are controllers that outlive the test that starts them.
-type packageControllers struct {
-	testing.TB
-
-	once     sync.Once
-	started  bool
-	failed   bool
-	dir      string
-	cleanups []func()
-}
-
-// Cleanup has f called after the last test.
-func (p *packageControllers) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
-
-// TempDir is the one directory of the controllers.
-func (p *packageControllers) TempDir() string { return p.dir }
-
-// Errorf tells what went wrong after the last test.
-func (p *packageControllers) Errorf(format string, args ...any) {
-	p.failed = true
-	fmt.Fprintf(os.Stderr, format+"\n", args...)
-}
-
-// Failed is about the controllers, not about the test that happened to start them.
-func (p *packageControllers) Failed() bool { return p.failed }
-
-// Logf tells it after the last test.
-func (p *packageControllers) Logf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, format+"\n", args...)
-}
-
-// stop ends the controllers, if they were started, and returns the exit code for it.
-func (p *packageControllers) stop() int {
-	if p.dir == "" {
-		return 0
-	}
-	for _, f := range p.cleanups {
-		f()
-	}
-	if err := os.RemoveAll(p.dir); err != nil {
-		p.Errorf("%v", err)
-	}
-	if p.failed {
-		return 1
-	}
-	return 0
 }
