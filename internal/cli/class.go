@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
@@ -94,18 +95,22 @@ func readClasses(in io.Reader, source string) ([]berthv1alpha1.ProfileClass, err
 		if err != nil {
 			return nil, fmt.Errorf("%s, document %d: %w", source, n, err)
 		}
-		var class *berthv1alpha1.ProfileClass
+		var kind *metav1.TypeMeta
+		if err := yaml.Unmarshal(document, &kind); err != nil {
+			return nil, fmt.Errorf("%s, document %d: not a Kubernetes object: %w", source, n, err)
+		}
+		if kind == nil {
+			continue
+		}
+		if kind.Kind != "ProfileClass" || kind.APIVersion != berthv1alpha1.GroupVersion.String() {
+			return nil, fmt.Errorf("%s, document %d: kind %q of apiVersion %q: want a ProfileClass of %s",
+				source, n, kind.Kind, kind.APIVersion, berthv1alpha1.GroupVersion)
+		}
+		class := berthv1alpha1.ProfileClass{}
 		if err := yaml.UnmarshalStrict(document, &class); err != nil {
 			return nil, fmt.Errorf("%s, document %d: not a ProfileClass as it should be: %w", source, n, err)
 		}
-		if class == nil {
-			continue
-		}
-		if class.Kind != "ProfileClass" || class.APIVersion != berthv1alpha1.GroupVersion.String() {
-			return nil, fmt.Errorf("%s, document %d: kind %q of apiVersion %q: want a ProfileClass of %s",
-				source, n, class.Kind, class.APIVersion, berthv1alpha1.GroupVersion)
-		}
-		classes = append(classes, *class)
+		classes = append(classes, class)
 	}
 }
 
