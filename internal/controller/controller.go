@@ -71,6 +71,8 @@ type Options struct {
 	WrapClient func(client.Client) client.Client
 	// Started is called when the controllers run, for tests. It may be nil.
 	Started func()
+	// WithoutHooks leaves the controller of hooks out, for tests that run it themselves.
+	WithoutHooks bool
 	// Repeated allows several runs in one process, for tests.
 	Repeated bool
 }
@@ -167,11 +169,11 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	if err := contributors.Register(mgr, kinds); err != nil {
 		return err
 	}
-	hooks := hook.New(hook.Options{
-		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Ask: (&hookclient.Client{}).Ask, Now: time.Now,
-	})
-	if err := followClasses(mgr, kinds, c, hooks); err != nil {
-		return err
+	followClasses(mgr, kinds, c)
+	if !o.WithoutHooks {
+		if err := registerHooks(mgr, kinds, c, recorder); err != nil {
+			return err
+		}
 	}
 	if err := kinds.Look(context.Background()); err != nil { //nolint:forbidigo // nothing to cancel yet
 		return err
@@ -198,13 +200,29 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	return nil
 }
 
-// followClasses has the controller of classes run as soon as the cluster serves them, and hooks asked when one changes.
-func followClasses(mgr ctrl.Manager, kinds *mesh.Kinds, c client.Client, hooks *hook.Reconciler) error {
-	hooks.Class = func(ctx context.Context, p *kubeflowv1.Profile) (berthv1alpha1.ProfileClassSpec, bool, error) {
-		class, err := classes.Classes{Reader: mgr.GetClient(), Served: kinds.Served}.Of(ctx, p)
-		return class.Spec, err == nil && !class.Unknown, err
-	}
-	asking, err := hooks.Register(mgr)
+// followClasses has the controller of classes run as soon as the cluster serves them.
+func followClasses(mgr ctrl.Manager, kinds *mesh.Kinds, c client.Client) {
+	kinds.Add(mesh.Watcher{
+		Source: func(_ context.Context, obj client.Object) (source.Source, error) {
+			if _, isClass := obj.(*berthv1alpha1.ProfileClass); !isClass {
+				return nil, nil //nolint:nilnil // other kinds are not watched
+			}
+			return nil, profileclass.New(profileclass.Options{Client: c, Direct: mgr.GetAPIReader(), Now: time.Now}).Register(mgr)
+		},
+		Changed: func(context.Context) {},
+	})
+}
+
+// registerHooks has hooks asked about the profiles of their classes.
+func registerHooks(mgr ctrl.Manager, kinds *mesh.Kinds, c client.Client, recorder events.EventRecorder) error {
+	known := classes.Classes{Reader: mgr.GetClient(), Served: kinds.Served}
+	asking, err := hook.New(hook.Options{
+		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Ask: (&hookclient.Client{}).Ask, Now: time.Now,
+		Class: func(ctx context.Context, p *kubeflowv1.Profile) (berthv1alpha1.ProfileClassSpec, bool, error) {
+			class, err := known.Of(ctx, p)
+			return class.Spec, err == nil && !class.Unknown, err
+		},
+	}).Register(mgr)
 	if err != nil {
 		return err
 	}
@@ -214,8 +232,7 @@ func followClasses(mgr ctrl.Manager, kinds *mesh.Kinds, c client.Client, hooks *
 			if _, isClass := obj.(*berthv1alpha1.ProfileClass); !isClass {
 				return nil, nil //nolint:nilnil // other kinds are not watched
 			}
-			o := profileclass.Options{Client: c, Direct: mgr.GetAPIReader(), Now: time.Now}
-			return classes.Source(mgr.GetCache()), profileclass.New(o).Register(mgr)
+			return classes.Source(mgr.GetCache()), nil
 		},
 		Changed: func(context.Context) {},
 	})

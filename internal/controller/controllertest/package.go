@@ -25,7 +25,7 @@ type Package struct {
 func (p *Package) Start(t testing.TB, start func(testing.TB)) {
 	t.Helper()
 	p.once.Do(func() {
-		dir, err := os.MkdirTemp("", "berth-test-")
+		dir, err := os.MkdirTemp("", "berth-test-") //nolint:usetesting // it outlives t
 		if err != nil {
 			t.Fatal(err)
 		}

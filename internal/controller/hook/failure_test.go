@@ -84,7 +84,7 @@ func TestHook_thatFails(t *testing.T) {
 				t.Errorf("the message says too much: %s", message)
 			}
 			e.awaitConfigMap(t, p.Name, "healthy", "1")
-			controllertest.AwaitReady(t, e.Client, p.Name)
+			e.awaitOthersReady(t, p.Name)
 			e.setHooks(t, r, class) // asked no more
 		})
 	}
@@ -148,7 +148,7 @@ func TestHook_killedAfterAnyWrite(t *testing.T) {
 	h.Finalize = &berthv1alpha1.HookEndpoint{URL: a.URL + "/finalize"}
 	class := e.newClass(t, h)
 	p := e.newProfile(t, class)
-	controllertest.AwaitReady(t, e.Client, p.Name)
+	e.awaitOthersReady(t, p.Name)
 	// Each controller gets one write further than the one before it, and then no more.
 	for ready, deaths := false, 0; !ready; deaths++ {
 		var sent, refused atomic.Int64
@@ -204,7 +204,7 @@ func TestHook_withoutTheRights(t *testing.T) {
 	e := setUp(t)
 	class := e.newClass(t, hookFor(newAnswerer(t, always(attachments(configMap("a", "1")))), "maps", configMaps))
 	p := e.newProfile(t, class)
-	controllertest.AwaitReady(t, e.Client, p.Name)
+	e.awaitOthersReady(t, p.Name)
 	e.config = e.limited(t)
 	e.run(t, nil)
 	message := e.awaitHookFailed(t, p.Name)

@@ -170,10 +170,16 @@ func TestHook_finalizerIsTakenOff(t *testing.T) {
 	p := e.newProfile(t, class)
 	e.awaitFinalizer(t, p.Name)
 	r.stop()
-	if err := e.Delete(t.Context(), &berthv1alpha1.ProfileClass{ObjectMeta: metav1.ObjectMeta{Name: class}}); err != nil {
+	gone := &berthv1alpha1.ProfileClass{ObjectMeta: metav1.ObjectMeta{Name: class}}
+	if err := e.Delete(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
 	controllertest.Delete(t, e.Client, p.Name)
+	// By force, as a class that is in use stays.
+	if err := e.Patch(t.Context(), gone, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+		t.Fatal(err)
+	}
+	controllertest.AwaitGone(t, e.Client, gone)
 	e.run(t, nil)
 	controllertest.AwaitGone(t, e.Client, p)
 }

@@ -52,7 +52,7 @@ type env struct {
 func setUp(t *testing.T) env {
 	t.Helper()
 	cfg := cluster.Use(t).Config()
-	controllertest.Start(t, cfg)
+	controllertest.Start(t, cfg, func(o *controller.Options) { o.WithoutHooks = true })
 	kinds, err := scheme.New()
 	if err != nil {
 		t.Fatal(err)
@@ -350,4 +350,21 @@ func (e env) awaitConfigMap(t *testing.T, namespace, name, value string) *corev1
 		return nil
 	})
 	return found
+}
+
+// awaitOthersReady waits until all parts of the profile but its hooks are in place.
+func (e env) awaitOthersReady(t *testing.T, name string) {
+	t.Helper()
+	testkit.Eventually(t, controllertest.Patience, func() error {
+		p := controllertest.Profile(name)
+		if err := e.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		for _, c := range p.Status.Conditions {
+			if c.Type != kubeflowv1.ConditionReady && c.Type != kubeflowv1.ConditionHooksReady && c.Status != metav1.ConditionTrue {
+				return fmt.Errorf("%s is %s: %s", c.Type, c.Status, c.Message)
+			}
+		}
+		return nil
+	})
 }
