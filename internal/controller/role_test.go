@@ -81,15 +81,18 @@ func installRole(t *testing.T, c client.Client) (rules []rbacv1.PolicyRule) {
 
 // unseen are rights that no request shows.
 var unseen = []string{
-	"bind clusterroles.rbac.authorization.k8s.io", // asked for when a RoleBinding is written
-	"list inferenceservices.serving.kserve.io",    // where a server can't begin a watch with a list
-	"list namespaces",               // the same
-	"list profileclasses.berth.dev", // the same
-	"list profiles.kubeflow.org",    // the same
-	"list validatingadmissionpolicies.admissionregistration.k8s.io",       // the same
-	"list validatingadmissionpolicybindings.admissionregistration.k8s.io", // the same
-	"list validatingwebhookconfigurations.admissionregistration.k8s.io",   // the same
-	"update profiles/finalizers.kubeflow.org",                             // asked for where owner references are checked, which this cluster does not
+	// Asked for when a RoleBinding is written.
+	"bind clusterroles.rbac.authorization.k8s.io",
+	// Asked for where owner references are checked, which this cluster does not do.
+	"update profiles/finalizers.kubeflow.org",
+	// Where a server can't begin a watch with a list.
+	"list inferenceservices.serving.kserve.io",
+	"list namespaces",
+	"list profileclasses.berth.dev",
+	"list profiles.kubeflow.org",
+	"list validatingadmissionpolicies.admissionregistration.k8s.io",
+	"list validatingadmissionpolicybindings.admissionregistration.k8s.io",
+	"list validatingwebhookconfigurations.admissionregistration.k8s.io",
 }
 
 func TestRole_isWhatTheControllersNeedAndNoMore(t *testing.T) {
