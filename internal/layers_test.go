@@ -92,6 +92,7 @@ var beside = map[string][]string{
 	"internal/cli":                       {"internal/auditlog", "internal/console", "internal/controller", "internal/kfam"},
 	"internal/controller/controllertest": {"internal/testkit"},
 	"internal/doctor":                    {"internal/access", "internal/snapshot"},
+	"internal/pmr":                       {"internal/identity", "internal/render"},
 	"internal/render":                    {"internal/cloud", "internal/identity"},
 }
 

@@ -40,7 +40,7 @@ func access(p *kubeflowv1.Profile, in Input, claim Claim) Part {
 			serviceAccountBinding(p, ViewerName, "kubeflow-view"),
 		},
 	}
-	if problem := ownerProblem(p.Spec.Owner); problem != nil {
+	if problem := OwnerProblem(p.Spec.Owner); problem != nil {
 		part.Problem = problem
 		return part
 	}

@@ -54,9 +54,9 @@ func Reserved(name string) bool {
 	return strings.HasPrefix(name, "kube-") || slices.Contains(reserved, name)
 }
 
-// claimNamespace decides whether p may have the namespace ns, nil if there is none. A namespace that nobody owns is
+// ClaimNamespace decides whether p may have the namespace ns, nil if there is none. A namespace that nobody owns is
 // never free: only what an administrator wrote on it gives it away.
-func claimNamespace(p *kubeflowv1.Profile, ns *corev1.Namespace, alsoReserved []string) Claim {
+func ClaimNamespace(p *kubeflowv1.Profile, ns *corev1.Namespace, alsoReserved []string) Claim {
 	if problems := validation.IsDNS1123Label(p.Name); len(problems) > 0 {
 		return refused(kubeflowv1.ReasonNameInvalid, fmt.Sprintf(
 			"no namespace can be called %q: %s; create a profile with another name", p.Name, problems[0]))

@@ -152,7 +152,7 @@ func TestClaimNamespace(t *testing.T) {
 				p = testkit.Profile("a")
 			}
 			before := tc.ns.DeepCopy()
-			got := claimNamespace(p, tc.ns, tc.reserved)
+			got := ClaimNamespace(p, tc.ns, tc.reserved)
 			if got.Kind != tc.want || got.Held != tc.wantHeld {
 				t.Errorf("claim is %s, held %t; want %s, %t", got.Kind, got.Held, tc.want, tc.wantHeld)
 			}
@@ -279,7 +279,7 @@ func TestNotOwned_commandIsSafeToPaste(t *testing.T) {
 	}
 	for name, owner := range owners {
 		t.Run(name, func(t *testing.T) {
-			claim := claimNamespace(testkit.Profile("a", testkit.Owner(owner)), testkit.Namespace("a"), nil)
+			claim := ClaimNamespace(testkit.Profile("a", testkit.Owner(owner)), testkit.Namespace("a"), nil)
 			_, command, found := strings.Cut(claim.Problem.Message, "kubectl ")
 			if !found || strings.ContainsAny(command, "\n\r\x03\x1b") {
 				t.Fatalf("no command that can be pasted in: %s", claim.Problem.Message)
@@ -311,10 +311,10 @@ func TestNotOwned_commandAdopts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := testkit.Profile("a")
-			message := claimNamespace(p, ns, nil).Problem.Message
+			message := ClaimNamespace(p, ns, nil).Problem.Message
 			key, value, _ := strings.Cut(message[strings.LastIndex(message, " ")+1:], "=")
 			ns.Annotations[key] = value
-			if claim := claimNamespace(p, ns, nil); !claim.Allowed() {
+			if claim := ClaimNamespace(p, ns, nil); !claim.Allowed() {
 				t.Errorf("after the command of the message: %+v", claim.Problem)
 			}
 		})

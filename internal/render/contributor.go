@@ -135,6 +135,22 @@ func BindingNames(c Contributor) []string {
 	return []string{bindingName(c.Subject.Kind, name[:min(len(name), room)]+"-"+suffix, c.Role)}
 }
 
+// outsideLabels is what github-profiles-automator takes out of names, one dash for each character.
+var outsideLabels = regexp.MustCompile(`[^a-z0-9-]`)
+
+// CharmNames are the names that github-profiles-automator gives the RoleBinding and the policy of c, like BindingNames:
+// the first that is free. What it would cut off, or what no object can be called, has a name of ours.
+func CharmNames(c Contributor) []string {
+	suffix := shortHash(identity.Key(c.Subject) + "\x00" + c.Role)
+	// Python lower-cases this one letter to two.
+	lower := strings.ToLower(strings.ReplaceAll(c.Subject.Name+"-"+c.Role, "İ", "i̇"))
+	plain := strings.Trim(outsideLabels.ReplaceAllString(lower, "-"), "-")
+	if len(plain) > validation.DNS1123LabelMaxLength {
+		return BindingNames(c)
+	}
+	return []string{plain, plain + "-" + suffix}
+}
+
 func bindingName(kind, name, role string) string {
 	name = outsideNames.ReplaceAllString(name, "-")
 	joined := strings.ToLower(strings.Join([]string{kind, name, "ClusterRole", role}, "-"))

@@ -60,7 +60,7 @@ func mesh(p *kubeflowv1.Profile, in Input) Part {
 		part.Absent = []Object{waypoint(p)}
 	}
 	if part.Problem == nil {
-		part.Problem = ownerProblem(p.Spec.Owner)
+		part.Problem = OwnerProblem(p.Spec.Owner)
 	}
 	return part
 }
@@ -105,7 +105,7 @@ func ownerRules(p *kubeflowv1.Profile, in Input) []*istiosecurity.Rule {
 	if config.MeshMode == MeshAmbient {
 		rules = append(rules, &istiosecurity.Rule{From: principals(config.Principals.Katib)})
 	}
-	if ownerProblem(p.Spec.Owner) != nil {
+	if OwnerProblem(p.Spec.Owner) != nil {
 		return rules // nobody gets in as an owner whom we can't tell apart
 	}
 	return append([]*istiosecurity.Rule{ownerRule(p.Spec.Owner, config)}, rules...)

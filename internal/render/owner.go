@@ -23,9 +23,9 @@ func ownerSubject(owner rbacv1.Subject) rbacv1.Subject {
 	}
 }
 
-// ownerProblem says why nobody can be given access under owner as written. Profiles stored before their validation
+// OwnerProblem says why nobody can be given access under owner as written. Profiles stored before their validation
 // rules existed may have such owners.
-func ownerProblem(owner rbacv1.Subject) *Problem {
+func OwnerProblem(owner rbacv1.Subject) *Problem {
 	problem := func(format string, args ...any) *Problem {
 		return &Problem{Reason: kubeflowv1.ReasonOwnerInvalid, Message: fmt.Sprintf(format, args...)}
 	}

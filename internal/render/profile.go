@@ -89,7 +89,7 @@ type Part struct {
 // Profile renders everything that p asks for. Policies and budget come before access, so that nobody gets in while
 // the namespace is still open or without limits.
 func Profile(p *kubeflowv1.Profile, in Input) Tenant {
-	claim := claimNamespace(p, in.Namespace, in.Reserved)
+	claim := ClaimNamespace(p, in.Namespace, in.Reserved)
 	if claim.Kind == ClaimNew && in.LabelsUnknown {
 		claim = refused(kubeflowv1.ReasonNamespaceLabelsUnreadable,
 			"the namespace labels file can't be read, and a namespace without its labels may be unsafe: mend the file")

@@ -158,7 +158,7 @@ func quotaSpec(written kubeflowv1.ResourceQuotaSpec, whose string) (corev1.Resou
 		ScopeSelector: written.ScopeSelector,
 	}
 	for _, name := range sortedKeys(written.Hard) {
-		quantity, err := parseQuantity(string(written.Hard[name]))
+		quantity, err := ParseQuantity(string(written.Hard[name]))
 		if err != nil {
 			return spec, fmt.Errorf("%s[%s] is %q, which is no quantity: write a number such as 4, 500m or 16Gi",
 				whose, name, written.Hard[name])
@@ -174,7 +174,8 @@ func quotaSpec(written kubeflowv1.ResourceQuotaSpec, whose string) (corev1.Resou
 // hugeExponent is one that no limit needs. The library calculates with it to the last digit, for minutes.
 var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{3}`)
 
-func parseQuantity(written string) (resource.Quantity, error) {
+// ParseQuantity reads a quantity as an administrator or tenant wrote it.
+func ParseQuantity(written string) (resource.Quantity, error) {
 	if hugeExponent.MatchString(written) {
 		return resource.Quantity{}, errors.New("the exponent is too large")
 	}

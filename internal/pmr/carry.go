@@ -1,0 +1,135 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pmr
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
+	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+)
+
+// Carry is live after those of actions that change the Profile itself. Held ones, and drift that is only reported, are
+// left out.
+func Carry(live *kubeflowv1.Profile, actions []Action, sync string, now time.Time) *kubeflowv1.Profile {
+	p := live.DeepCopy()
+	if p.Labels == nil {
+		p.Labels = map[string]string{}
+	}
+	if p.Annotations == nil {
+		p.Annotations = map[string]string{}
+	}
+	for _, a := range actions {
+		if a.Held == "" && !a.Drift {
+			a.carry(p, sync, now)
+		}
+	}
+	return p
+}
+
+// carry changes p as a says.
+func (a *Action) carry(p *kubeflowv1.Profile, sync string, now time.Time) {
+	switch a.Type { //nolint:exhaustive // the others are about other objects
+	case AdoptProfile:
+		p.Labels[berthv1alpha1.SyncLabel] = sync
+		a.carryRecord(p)
+	case RestoreProfile:
+		if saved := SnapshotOf(p); saved != nil && saved.Quota != nil {
+			p.Spec.ResourceQuotaSpec = *saved.Quota
+		}
+		for _, key := range staleKeys {
+			delete(p.Annotations, key)
+		}
+	case ChangeOwner:
+		p.Spec.Owner = a.Target.Spec.Owner
+	case ChangeQuota:
+		p.Spec.ResourceQuotaSpec = a.Target.Spec.ResourceQuotaSpec
+	case ChangePlugins:
+		p.Spec.Plugins = a.Target.Spec.Plugins
+	case ChangeMetadata:
+		takeOver(p.Labels, a.Target.Labels)
+		takeOver(p.Annotations, a.Target.Annotations)
+		a.carryRecord(p)
+	case UpdateRecord:
+		a.carryRecord(p)
+	case MarkStale:
+		note(p, func(s *Stale) { s.Since = now.UTC().Truncate(time.Second) })
+	case RevokeAccess:
+		save(p, func(s *Snapshot) { s.add(a.Bindings, sync) })
+		note(p, func(s *Stale) { s.Revoked = moment(s.Revoked, now) })
+	case Quarantine:
+		save(p, func(s *Snapshot) {
+			if s.Quota == nil {
+				s.Quota = p.Spec.ResourceQuotaSpec.DeepCopy()
+			}
+			s.Notebooks = slices.Compact(sorted(append(s.Notebooks, a.Notebooks...)))
+		})
+		p.Spec.ResourceQuotaSpec = closedQuota(p.Spec.ResourceQuotaSpec)
+		note(p, func(s *Stale) { s.Quarantined = moment(s.Quarantined, now) })
+	case MarkDeletable:
+		note(p, func(s *Stale) { s.Deletable = moment(s.Deletable, now) })
+	}
+}
+
+// staleKeys are the annotations of a profile that is listed no more.
+var staleKeys = []string{berthv1alpha1.StaleAnnotation, berthv1alpha1.SnapshotAnnotation, berthv1alpha1.ApproveDeletionAnnotation}
+
+func (a *Action) carryRecord(p *kubeflowv1.Profile) {
+	p.Annotations[berthv1alpha1.SyncStateAnnotation] = a.Target.Annotations[berthv1alpha1.SyncStateAnnotation]
+}
+
+// takeOver makes live what want is, but for what the sync notes for itself.
+func takeOver(live, want map[string]string) {
+	maps.DeleteFunc(live, func(key, _ string) bool {
+		_, stays := want[key]
+		return !stays && !strings.HasPrefix(key, berthv1alpha1.SyncPrefix)
+	})
+	for key, value := range want {
+		if !strings.HasPrefix(key, berthv1alpha1.SyncPrefix) {
+			live[key] = value
+		}
+	}
+}
+
+func note(p *kubeflowv1.Profile, change func(*Stale)) {
+	stale := StaleOf(p)
+	if stale == nil {
+		stale = &Stale{}
+	}
+	change(stale)
+	p.Annotations[berthv1alpha1.StaleAnnotation] = stale.Encode()
+}
+
+func save(p *kubeflowv1.Profile, change func(*Snapshot)) {
+	saved := SnapshotOf(p)
+	if saved == nil {
+		saved = &Snapshot{}
+	}
+	change(saved)
+	p.Annotations[berthv1alpha1.SnapshotAnnotation] = saved.Encode()
+}
+
+// moment is when something was first done.
+func moment(before *time.Time, now time.Time) *time.Time {
+	if before != nil {
+		return before
+	}
+	now = now.UTC().Truncate(time.Second)
+	return &now
+}
+
+// closedQuota lets no new pod in. It has no scopes: they would leave other pods out.
+func closedQuota(spec kubeflowv1.ResourceQuotaSpec) kubeflowv1.ResourceQuotaSpec {
+	hard := maps.Clone(spec.Hard)
+	if hard == nil {
+		hard = map[corev1.ResourceName]kubeflowv1.Quantity{}
+	}
+	hard[corev1.ResourcePods] = "0"
+	return kubeflowv1.ResourceQuotaSpec{Hard: hard}
+}
