@@ -70,6 +70,9 @@ const (
 	// grace period is over.
 	ApproveDeletionAnnotation = "berth.dev/sync-approve-deletion"
 
+	// StoppedBySyncAnnotation on a Notebook names the ProfileSync that stopped it with the whole profile.
+	StoppedBySyncAnnotation = "berth.dev/sync-stopped"
+
 	// ContributorIDAnnotation on a RoleBinding holds what identifies the person whatever the name.
 	ContributorIDAnnotation = "berth.dev/contributor-id"
 	// ExpiresAnnotation on a RoleBinding of a contributor holds the RFC 3339 time at which it is deleted.
