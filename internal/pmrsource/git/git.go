@@ -194,17 +194,17 @@ func (f *fetching) files(ctx context.Context, want wanted) (*pmrsource.Files, er
 	return files, nil
 }
 
-// plain is err as an *Error. The limits come first: where one was reached, whatever else went wrong followed from it.
+// plain is err as an *Error. Where a limit was reached, what went wrong with the data followed from it.
 func (s *Source) plain(ctx context.Context, meter *pmrsource.Meter, err error) error {
 	var (
 		ours    *pmrsource.Error
 		refusal *pktline.ErrorLine
 	)
 	switch {
-	case meter.Err() != nil:
-		return meter.Err()
 	case errors.As(err, &ours):
 		return ours
+	case meter.Err() != nil:
+		return meter.Err()
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case errors.As(err, &refusal):

@@ -13,6 +13,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -97,6 +98,7 @@ func (r *repository) backend() http.Handler {
 		Path:   filepath.Join(r.git("--exec-path"), "git-http-backend"),
 		Env:    append(slices.Clone(r.env), "GIT_PROJECT_ROOT="+filepath.Dir(r.dir), "GIT_HTTP_EXPORT_ALL=1"),
 		Stderr: r.t.Output(),
+		Logger: log.New(r.t.Output(), "", 0),
 	}
 }
 
@@ -227,6 +229,7 @@ func (a *authority) serve(handler http.Handler, clients bool) string {
 		server.TLS.ClientCAs = x509.NewCertPool()
 		server.TLS.ClientCAs.AppendCertsFromPEM(a.pem)
 	}
+	server.Config.ErrorLog = log.New(a.t.Output(), "", 0)
 	server.StartTLS()
 	a.t.Cleanup(server.Close)
 	return server.URL + "/list"

@@ -37,7 +37,7 @@ func (s SSH) signer() (ssh.Signer, error) {
 	if len(bytes.TrimSpace(s.Key)) == 0 {
 		return nil, pmrsource.Errorf(pmrsource.BadConfiguration, "ssh needs a private key, and there is none: add it to the Secret")
 	}
-	key := append(bytes.TrimSpace(s.Key), '\n')
+	key := append(bytes.Clone(bytes.TrimSpace(s.Key)), '\n')
 	signer, err := ssh.ParsePrivateKey(key)
 	var missing *ssh.PassphraseMissingError
 	switch {
