@@ -53,8 +53,7 @@ func Errorf(reason Reason, format string, args ...any) *Error {
 
 // ReasonOf is the reason of err, Unreachable where it has none.
 func ReasonOf(err error) Reason {
-	var typed *Error
-	if errors.As(err, &typed) {
+	if typed, ok := errors.AsType[*Error](err); ok {
 		return typed.Reason
 	}
 	return Unreachable

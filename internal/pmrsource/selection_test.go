@@ -15,9 +15,17 @@ import (
 
 func TestSelection_Pick(t *testing.T) {
 	entries := []pmrsource.Entry{
-		{Path: "teams/b.yml"}, {Path: "teams/a.yaml"}, {Path: "teams/deep/c.yaml"}, {Path: "teams/README.md"}, {Path: "teams/.hidden.yaml"},
-		{Path: ".github/workflows/ci.yaml"}, {Path: "docs/index.md"}, {Path: "clusters/x.yaml"}, {Path: "odd[1].yaml"},
-		{Path: "link", Link: true}, {Path: "linked/one.yaml", Link: true},
+		{Path: "teams/b.yml"},
+		{Path: "teams/a.yaml"},
+		{Path: "teams/deep/c.yaml"},
+		{Path: "teams/README.md"},
+		{Path: "teams/.hidden.yaml"},
+		{Path: ".github/workflows/ci.yaml"},
+		{Path: "docs/index.md"},
+		{Path: "clusters/x.yaml"},
+		{Path: "odd[1].yaml"},
+		{Path: "link", Link: true},
+		{Path: "linked/one.yaml", Link: true},
 	}
 	all := []string{"clusters/x.yaml", "odd[1].yaml", "teams/a.yaml", "teams/b.yml", "teams/deep/c.yaml"}
 	type result struct {

@@ -93,7 +93,7 @@ func New(options Options) (*Source, error) {
 }
 
 // Accepted tells which commit is in force now. Later ones have to descend from it. It need not be the one that was
-// fetched last, which may wait for an approval.
+// fetched last, which may wait for an approval. Without one, whatever comes next is taken.
 func (s *Source) Accepted(commit string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

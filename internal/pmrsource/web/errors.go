@@ -23,7 +23,7 @@ func (c *Client) Refused(status int) error {
 	case status >= http.StatusOK && status < http.StatusMultipleChoices:
 		return nil
 	case status == http.StatusUnauthorized && !c.credentials.secret():
-		return pmrsource.Errorf(pmrsource.AuthenticationFailed, "%s wants credentials and there are none (status 401): add a Secret with them", c.host)
+		return pmrsource.Errorf(pmrsource.AuthenticationFailed, "%s wants credentials and there are none (status 401): add a Secret with them, or check the url, since some servers also answer so where there is nothing", c.host)
 	case status == http.StatusUnauthorized:
 		return pmrsource.Errorf(pmrsource.AuthenticationFailed, "%s does not accept the credentials (status 401): check whether they expired or were revoked", c.host)
 	case status == http.StatusForbidden:

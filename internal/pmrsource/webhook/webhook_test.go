@@ -34,8 +34,9 @@ func letters(secret, text string) string {
 }
 
 // send posts what a git server would.
-func send(handler http.Handler, name, text string, header map[string]string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, "/hooks/"+name, strings.NewReader(text))
+func send(t *testing.T, handler http.Handler, name, text string, header map[string]string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/hooks/"+name, strings.NewReader(text))
 	for key, value := range header {
 		r.Header.Set(key, value)
 	}
@@ -85,11 +86,11 @@ func TestHandler(t *testing.T) {
 				Notify: func(_ context.Context, name string) { told = append(told, name) },
 				Now:    func() time.Time { return now },
 			})
-			got := send(handler, tc.name, tc.body, tc.header)
+			got := send(t, handler, tc.name, tc.body, tc.header)
 			if got.Code != tc.want || (len(told) == 1 && told[0] == tc.name) != tc.told {
 				t.Errorf("status %d, told %v", got.Code, told)
 			}
-			if want := send(handler, "nobody", body, nil).Body.String(); got.Code == 401 && got.Body.String() != want {
+			if want := send(t, handler, "nobody", body, nil).Body.String(); got.Code == 401 && got.Body.String() != want {
 				t.Errorf("the answer %q is not that for an unknown name", got.Body)
 			}
 		})
@@ -106,10 +107,10 @@ func TestHandler_coalesces(t *testing.T) {
 	})
 	proof := map[string]string{"X-Gitlab-Token": "s"}
 	done := make(chan struct{})
-	go func() { defer close(done); send(handler, "list", body, proof) }()
+	go func() { defer close(done); send(t, handler, "list", body, proof) }()
 	<-began
 	for range 5 {
-		if got := send(handler, "list", body, proof); got.Code != http.StatusAccepted {
+		if got := send(t, handler, "list", body, proof); got.Code != http.StatusAccepted {
 			t.Errorf("status %d", got.Code)
 		}
 	}
@@ -118,7 +119,7 @@ func TestHandler_coalesces(t *testing.T) {
 	if calls.Load() != 2 {
 		t.Errorf("%d calls, want 2", calls.Load())
 	}
-	send(handler, "list", body, proof)
+	send(t, handler, "list", body, proof)
 	if calls.Load() != 3 {
 		t.Errorf("%d calls after that, want 3", calls.Load())
 	}
