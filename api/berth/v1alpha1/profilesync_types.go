@@ -161,8 +161,7 @@ type GitSource struct {
 	URL string `json:"url"`
 	// ref is a branch, a tag or a commit; left out, it is the repository's default branch.
 	// +optional
-	// +kubebuilder:validation:MaxLength=255
-	Ref string `json:"ref,omitempty"`
+	Ref GitRef `json:"ref,omitempty"`
 	// secretRef has the credentials: username and password, bearerToken, identity with known_hosts (and
 	// identityPassphrase), ca.crt, tls.crt and tls.key.
 	// +optional
@@ -176,6 +175,25 @@ type GitSource struct {
 	// insecureIgnoreHostKey trusts whatever answers at an SSH address.
 	// +optional
 	InsecureIgnoreHostKey bool `json:"insecureIgnoreHostKey,omitempty"`
+}
+
+// GitRef names a commit.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.tag) || !(has(self.branch) || has(self.commit))",message="give a tag alone, or a branch, a commit or both"
+type GitRef struct {
+	// branch whose newest commit is meant.
+	// +optional
+	// +kubebuilder:validation:MaxLength=255
+	Branch string `json:"branch,omitempty"`
+	// tag that is meant.
+	// +optional
+	// +kubebuilder:validation:MaxLength=255
+	Tag string `json:"tag,omitempty"`
+	// commit, in 40 hexadecimal digits. A branch beside it is where it is looked for on servers that hand out no commits
+	// by their names.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{40}$`
+	Commit string `json:"commit,omitempty"`
 }
 
 // GitVerification is whose signatures count.
@@ -236,12 +254,9 @@ type SecretKey struct {
 	Key string `json:"key,omitempty"`
 }
 
-// SyncWebhook is how changes are announced, at /hooks/NAME of the controller's address for webhooks.
+// SyncWebhook lets a git server announce changes, at /hooks/NAME of the address that the controller hears webhooks at:
+// GitHub, GitLab, Gitea, or anything that signs the body with HMAC-SHA256 in the header X-Signature.
 type SyncWebhook struct {
-	// type is who announces: GitHub, GitLab, or Generic, which signs the body with HMAC-SHA256 in X-Signature.
-	// +required
-	// +kubebuilder:validation:Enum=GitHub;GitLab;Generic
-	Type string `json:"type"`
 	// secretRef has the shared secret in the entry token.
 	// +required
 	SecretRef SecretName `json:"secretRef"`
