@@ -132,7 +132,7 @@ type SyncSource struct {
 	// http is a file that a web server has.
 	// +optional
 	HTTP *HTTPSource `json:"http,omitempty"`
-	// configMap is one in the cluster of the sync.
+	// configMap is one in the namespace that the controller runs in.
 	// +optional
 	ConfigMap *ConfigMapSource `json:"configMap,omitempty"`
 	// path is a file of the source, a directory or a pattern such as teams/**/*.yaml.
@@ -222,10 +222,6 @@ type HTTPSource struct {
 
 // ConfigMapSource is a ConfigMap, whose keys are the files.
 type ConfigMapSource struct {
-	// namespace of the ConfigMap.
-	// +required
-	// +kubebuilder:validation:MaxLength=63
-	Namespace string `json:"namespace"`
 	// name of the ConfigMap.
 	// +required
 	// +kubebuilder:validation:MaxLength=253
@@ -408,6 +404,40 @@ const (
 	ConditionWithinLimits = "WithinLimits"
 	// ConditionApproved says whether nothing waits for approval.
 	ConditionApproved = "Approved"
+	// ConditionClusterReady says whether the cluster of spec.kubeConfig answers. One that does not is never taken for empty.
+	ConditionClusterReady = "ClusterReady"
 	// ConditionApplied says whether the cluster is as the list asks, except for what waits.
 	ConditionApplied = "Applied"
+)
+
+// Reasons of conditions of a ProfileSync, besides those that say why a source can't be read.
+const (
+	// ReasonSucceeded means that it is so.
+	ReasonSucceeded = "Succeeded"
+	// ReasonNotAskedFor means that signatures are not asked for.
+	ReasonNotAskedFor = "NotAskedFor"
+	// ReasonSuspended means that spec.suspend is set.
+	ReasonSuspended = "Suspended"
+	// ReasonListInvalid means that the list has errors; the last good one stays in force.
+	ReasonListInvalid = "ListInvalid"
+	// ReasonNoList means that there was no good list since the controller started: nothing is changed.
+	ReasonNoList = "NoList"
+	// ReasonLimitExceeded means that a limit holds back a part of the plan.
+	ReasonLimitExceeded = "LimitExceeded"
+	// ReasonApprovalPending means that something waits for approval.
+	ReasonApprovalPending = "ApprovalPending"
+	// ReasonApplying means that namespaces are still being made.
+	ReasonApplying = "Applying"
+	// ReasonApplyFailed means that something could not be written; it is tried again.
+	ReasonApplyFailed = "ApplyFailed"
+	// ReasonRefused means that something of the list can't be done, such as a reserved name.
+	ReasonRefused = "Refused"
+	// ReasonDriftReported means that something was changed by hand and is left so, as spec.drift says.
+	ReasonDriftReported = "DriftReported"
+	// ReasonReportOnly means that spec.mode is Report and there are differences.
+	ReasonReportOnly = "ReportOnly"
+	// ReasonUnreachable means that a cluster can't be read.
+	ReasonUnreachable = "Unreachable"
+	// ReasonStale, on a Profile, means that it is listed no more.
+	ReasonStale = "Stale"
 )
