@@ -308,8 +308,8 @@ func TestSource_hangs(t *testing.T) {
 			}))
 			defer server.Close()
 			defer close(done)
-			_, err := source(t, git.Options{URL: server.URL + "/list", Limits: pmrsource.Limits{Timeout: 300 * time.Millisecond}}).Fetch(t.Context())
-			fails(t, err, pmrsource.Timeout, "300ms")
+			_, err := source(t, git.Options{URL: server.URL + "/list", Limits: pmrsource.Limits{Timeout: 2 * time.Second}}).Fetch(t.Context())
+			fails(t, err, pmrsource.Timeout, "2s")
 			<-asked
 
 			ctx, cancel := context.WithCancel(t.Context())

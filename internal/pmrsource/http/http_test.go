@@ -94,7 +94,7 @@ func TestSource_refusals(t *testing.T) {
 		"/page": pmrsource.BadConfiguration, "/hidden": pmrsource.BadConfiguration, "/long": pmrsource.TooLarge,
 		"/slow": pmrsource.Timeout, "/closed": pmrsource.AuthenticationFailed, "/none": pmrsource.NotFound,
 	} {
-		_, err := source(t, http.Options{URL: server.URL + path, Limits: pmrsource.Limits{Bytes: 99, Timeout: 300 * time.Millisecond}}).Fetch(t.Context())
+		_, err := source(t, http.Options{URL: server.URL + path, Limits: pmrsource.Limits{Bytes: 99, Timeout: time.Second}}).Fetch(t.Context())
 		if got := pmrsource.ReasonOf(err); err == nil || got != want {
 			t.Errorf("%s: got %v, want the reason %s", path, err, want)
 		}
