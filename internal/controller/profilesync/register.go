@@ -43,7 +43,7 @@ const (
 
 // Register makes r run in mgr. The cluster has to serve ProfileSyncs. hurry has the source of a sync asked at once.
 func (r *Reconciler) Register(mgr ctrl.Manager) (hurry func(ctx context.Context, sync string), err error) {
-	asked := make(chan event.GenericEvent)
+	asked := make(chan event.GenericEvent, 64) // as many webhooks as anybody has
 	drifted := handler.TypedFuncs[client.Object, reconcile.Request]{
 		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { r.soon(ctx, q) },
 		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { r.soon(ctx, q) },
@@ -70,7 +70,7 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (hurry func(ctx context.Context,
 		s.Name = sync
 		select {
 		case asked <- event.GenericEvent{Object: s}:
-		case <-ctx.Done():
+		default: // whoever is elected asks when the time comes
 		}
 	}, nil
 }
