@@ -34,6 +34,7 @@ import (
 	"berth.dev/berth/internal/cloud/gcpwi"
 	"berth.dev/berth/internal/controller/classes"
 	"berth.dev/berth/internal/controller/contributor"
+	"berth.dev/berth/internal/controller/expiry"
 	"berth.dev/berth/internal/controller/hook"
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/controller/plugin"
@@ -171,6 +172,9 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Config: o.Render, Now: time.Now,
 	})
 	if err := contributors.Register(mgr, kinds); err != nil {
+		return err
+	}
+	if err := expiry.New(expiry.Options{Client: c, Recorder: recorder, Now: time.Now}).Register(mgr); err != nil {
 		return err
 	}
 	followClasses(mgr, kinds, c)

@@ -34,6 +34,8 @@ type Options struct {
 	Recorder events.EventRecorder
 	// Config is the configuration for all profiles.
 	Config render.Config
+	// Have reads what the cluster has; from the cache of Client where it is nil.
+	Have func(context.Context) (pmr.Have, error)
 	// Classes returns all classes.
 	Classes func(context.Context) ([]berthv1alpha1.ProfileClass, error)
 	// Namespace has the Secrets and ConfigMaps that syncs name. No profile may have its name.
@@ -53,6 +55,9 @@ type Reconciler struct {
 
 // New returns a Reconciler. Register makes it run.
 func New(options Options) *Reconciler {
+	if options.Have == nil {
+		options.Have = func(ctx context.Context) (pmr.Have, error) { return gather.Cached(ctx, options.Client) }
+	}
 	return &Reconciler{Options: options, secrets: secrets{reader: options.Direct, namespace: options.Namespace}}
 }
 
@@ -213,8 +218,5 @@ func (r *Reconciler) report(ctx context.Context, s *berthv1alpha1.ProfileSync, w
 
 // local is the cluster that the controller runs in.
 func (r *Reconciler) local() cluster {
-	return cluster{
-		client: r.Client, direct: r.Direct, classes: r.Classes,
-		have: func(ctx context.Context) (pmr.Have, error) { return gather.Cached(ctx, r.Client) },
-	}
+	return cluster{client: r.Client, direct: r.Direct, classes: r.Classes, have: r.Have}
 }
