@@ -63,7 +63,7 @@ func Root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       Version(),
 	}
-	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), classCommand(), demoCommand())
+	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), classCommand(), syncCommand(), staleCommand(), demoCommand())
 	return root
 }
 

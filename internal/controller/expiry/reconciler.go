@@ -66,8 +66,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, binding *rbacv1.RoleBinding)
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: binding.Namespace}, p); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err) // the annotation means nothing outside profiles
 	}
-	ends, unreadable := time.Parse(time.RFC3339, binding.Annotations[berthv1alpha1.ExpiresAnnotation])
-	if unreadable != nil {
+	ends, readable := end(binding)
+	if !readable {
 		log.FromContext(ctx).Info("The time at which a contributor's access ends can't be read", "profile", p.Name)
 		return ctrl.Result{}, nil
 	}
@@ -83,4 +83,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, binding *rbacv1.RoleBinding)
 	r.Recorder.Eventf(p, nil, "Normal", "AccessExpired", "Expire", "a contributor's access as %s ended at %s, as was said when it was given",
 		render.RoleShown(binding), ends.UTC().Format(time.RFC3339))
 	return ctrl.Result{}, nil
+}
+
+// end is when the access that binding gives ends.
+func end(binding *rbacv1.RoleBinding) (time.Time, bool) {
+	moment, err := time.Parse(time.RFC3339, binding.Annotations[berthv1alpha1.ExpiresAnnotation])
+	return moment, err == nil
 }
