@@ -144,16 +144,15 @@ func (s *Server) listBindings(w http.ResponseWriter, r *request) error {
 		return failure{http.StatusForbidden, err.Error()}
 	}
 	user, namespace, role := query.Get("user"), query.Get("namespace"), query.Get("role")
-	var namespaces []string
+	var all []rowsIn
 	switch {
 	case namespace != "":
-		namespaces = []string{namespace}
+		all = s.index.rows([]string{namespace}, false)
 	case user != "":
-		namespaces = s.index.namespacesOf(user)
+		all = s.index.rowsOfUser(user)
 	default:
-		namespaces = s.index.profileNames()
+		all = s.index.rows(s.index.profileNames(), true)
 	}
-	all := s.index.rows(namespaces, namespace == "")
 	visible := s.visible(r.caller)
 
 	out := s.borrowBuffer(w)
