@@ -64,7 +64,7 @@ func (d *demo) syncList(ctx context.Context) error {
 	if digest := plan.HeldDigest(); digest != s.Status.Plan.Digest {
 		return fmt.Errorf("the plan has the digest %s, and the status says %s", digest, s.Status.Plan.Digest)
 	}
-	return d.step("Approving it", func() (string, error) {
+	err = d.step("Approving it", func() (string, error) {
 		if err := annotateSync(ctx, d.client, s, berthv1alpha1.SyncApproveAnnotation, s.Status.Plan.Digest); err != nil {
 			return "", err
 		}
@@ -77,4 +77,8 @@ func (d *demo) syncList(ctx context.Context) error {
 		}
 		return fmt.Sprintf("%d profiles with %d contributors are there", s.Status.Profiles, s.Status.Contributors), err
 	})
+	if err != nil {
+		return err
+	}
+	return d.showContributors(ctx, "ml-engineers", "ann@example.com")
 }

@@ -74,7 +74,7 @@ func (e *enactor) eachNotebook(ctx context.Context, namespace string, change fun
 		if maps.Equal(changed.Annotations, notebook.Annotations) {
 			continue
 		}
-		if err := e.Client.Patch(ctx, changed, client.MergeFrom(notebook), apply.FieldOwner); client.IgnoreNotFound(err) != nil {
+		if err := e.Direct.Patch(ctx, changed, client.MergeFrom(notebook), apply.FieldOwner); client.IgnoreNotFound(err) != nil {
 			errs = append(errs, fmt.Errorf("stop or start notebook %q of profile %q: %w", notebook.Name, namespace, err))
 		}
 	}
