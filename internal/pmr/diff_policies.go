@@ -24,6 +24,9 @@ func pairedPolicies(h *HaveProfile, actions []Action) map[string]bool {
 			foreign[policy.GetName()] = true
 		}
 	}
+	if len(foreign) == 0 {
+		return nil // nothing is asked of it
+	}
 	for i := range actions {
 		for _, binding := range actions[i].Bindings {
 			if name := render.ContributorPolicyName(binding.Name); foreign[name] {

@@ -43,7 +43,11 @@ const (
 func (l Limits) hold(plan *Plan, has managed) {
 	removals, stale := 0, 0
 	for i := range plan.Actions {
-		switch a := &plan.Actions[i]; a.Type { //nolint:exhaustive // the others take nothing away
+		a := &plan.Actions[i]
+		if a.Drift {
+			continue
+		}
+		switch a.Type { //nolint:exhaustive // the others take nothing away
 		case RemoveContributor, RepairContributor:
 			if takesAway(a) {
 				removals++
@@ -75,7 +79,7 @@ func (l Limits) hold(plan *Plan, has managed) {
 	for i := range plan.Actions {
 		a := &plan.Actions[i]
 		switch {
-		case a.Held != "":
+		case a.Held != "" || a.Drift:
 		case shrinks != "" && (takesAway(a) || a.Type == MarkStale || a.Type == RevokeAccess || a.Type == Quarantine):
 			a.Held = shrinks
 		case tooMany && (takesAway(a) || a.Type == RevokeAccess):

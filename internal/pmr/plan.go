@@ -121,10 +121,13 @@ type Plan struct {
 	Contributors int `json:"contributors"`
 }
 
-// Held are the actions that wait for approval.
+// Held are the actions that wait for the approval of the plan. Deletions are approved one by one, by the profile's name.
 func (p *Plan) Held() []Action {
-	return slices.DeleteFunc(slices.Clone(p.Actions), func(a Action) bool { return a.Held == "" })
+	return slices.DeleteFunc(slices.Clone(p.Actions), func(a Action) bool { return !a.waits() })
 }
+
+// waits says whether a is to be done once the plan is approved.
+func (a *Action) waits() bool { return a.Held != "" && a.Held != LimitDeletion && !a.Drift }
 
 // Digest names the plan: another one has another digest. Of a plan of which only some actions are held, HeldDigest
 // is what is left when the others are done.
@@ -170,13 +173,33 @@ func digest(actions []Action) string {
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
 }
 
-// Approve lets the held actions through if approved names this plan, or all that is held of it.
-func (p *Plan) Approve(approved string) bool {
-	if approved == "" || approved != p.Digest() && approved != p.HeldDigest() {
-		return false
-	}
+// Approves says whether approved names this plan, or all that is held of it.
+func (p *Plan) Approves(approved string) bool {
+	return approved != "" && (approved == p.Digest() || approved == p.HeldDigest())
+}
+
+// Release lets the held actions through.
+func (p *Plan) Release() {
 	for i := range p.Actions {
-		p.Actions[i].Held = ""
+		if p.Actions[i].waits() {
+			p.Actions[i].Held = ""
+		}
 	}
-	return true
+}
+
+// Why all actions of a plan are held.
+const (
+	// HeldByMode: every plan waits for approval.
+	HeldByMode = "Mode"
+	// HeldByReport: nothing is carried out at all.
+	HeldByReport = "ReportOnly"
+)
+
+// HoldAll holds all actions.
+func (p *Plan) HoldAll(why string) {
+	for i := range p.Actions {
+		if p.Actions[i].Held == "" && !p.Actions[i].Drift {
+			p.Actions[i].Held = why
+		}
+	}
 }
