@@ -97,8 +97,8 @@ func (t *tree) find(name string) ([]pmr.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--against %s: %w", t.revision, err)
 	}
-	if real, err := filepath.EvalSymlinks(filepath.Dir(absolute)); err == nil {
-		absolute = filepath.Join(real, filepath.Base(absolute))
+	if target, err := filepath.EvalSymlinks(filepath.Dir(absolute)); err == nil {
+		absolute = filepath.Join(target, filepath.Base(absolute))
 	}
 	within, err := filepath.Rel(t.root, absolute)
 	within = filepath.ToSlash(within)

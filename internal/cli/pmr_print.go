@@ -166,10 +166,15 @@ func sum(actions []pmr.Action, plan pmr.Plan) string {
 		what, noun string
 		count      int
 	}{
-		{"to create", "profile", count[pmr.CreateProfile]}, {"to adopt", "profile", count[pmr.AdoptProfile]}, {"to restore", "profile", count[pmr.RestoreProfile]},
-		{"to change", "owner", count[pmr.ChangeOwner]}, {"to change", "quota", count[pmr.ChangeQuota]}, {"to mark as stale", "profile", count[pmr.MarkStale]},
+		{"to create", "profile", count[pmr.CreateProfile]},
+		{"to adopt", "profile", count[pmr.AdoptProfile]},
+		{"to restore", "profile", count[pmr.RestoreProfile]},
+		{"to change", "owner", count[pmr.ChangeOwner]},
+		{"to change", "quota", count[pmr.ChangeQuota]},
+		{"to mark as stale", "profile", count[pmr.MarkStale]},
 		{"to delete", "profile", count[pmr.DeleteProfile]},
-		{"to add", "contributor", count[pmr.AddContributor]}, {"to change", "contributor", count[pmr.ChangeContributor] + count[pmr.RepairContributor]},
+		{"to add", "contributor", count[pmr.AddContributor]},
+		{"to change", "contributor", count[pmr.ChangeContributor] + count[pmr.RepairContributor]},
 		{"to remove", "contributor", count[pmr.RemoveContributor]},
 	} {
 		if of.count > 0 {

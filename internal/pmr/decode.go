@@ -292,7 +292,7 @@ func (d *decoder) object(node *yaml.Node, v reflect.Value, depth int) bool {
 	shape := shapeOf(v.Type())
 	given := uint64(0) // a bit for each field
 	if shape.source >= 0 {
-		if at, ok := v.Field(shape.source).Addr().Interface().(*Position); ok {
+		if at, ok := reflect.TypeAssert[*Position](v.Field(shape.source).Addr()); ok {
 			*at = d.at(node)
 		}
 	}

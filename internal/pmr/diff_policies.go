@@ -15,8 +15,8 @@ import (
 	"berth.dev/berth/internal/render"
 )
 
-// pairedPolicies has the AuthorizationPolicies of bindings that go go with them, and returns the names of all that have
-// a binding. Those that Berth made, its controller removes by itself.
+// pairedPolicies has actions remove the AuthorizationPolicies of the bindings that they remove, and returns the names of
+// all that have a binding. Those that Berth made, its controller removes by itself.
 func pairedPolicies(h *HaveProfile, actions []Action) map[string]bool {
 	foreign := make(map[string]bool, len(h.Policies))
 	for _, policy := range h.Policies {

@@ -105,6 +105,30 @@ func TestSchema_shapes(t *testing.T) {
 	}
 }
 
+// The page has the list that it begins with, and no code that there isn't.
+func TestReference_example(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/pmr.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, _ := strings.Cut(after, "```\n")
+	if doc, findings := check(example, pmr.Strict); len(findings) > 0 || len(doc.Profiles) != 1 {
+		t.Errorf("%v in\n%s", findings, example)
+	}
+	_, table, _ := strings.Cut(string(page), "\n## Findings\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	known := codes(t)
+	for line := range strings.Lines(table) {
+		first, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
+		for code := range strings.SplitSeq(first, ", ") {
+			if name, quoted := strings.CutPrefix(code, "`"); quoted && !slices.Contains(known, strings.TrimSuffix(name, "`")) {
+				t.Errorf("no finding has the code %s", code)
+			}
+		}
+	}
+}
+
 // Every code of a finding is explained.
 func TestReference_namesEveryCode(t *testing.T) {
 	page, err := os.ReadFile("../../docs/reference/pmr.md")
