@@ -73,6 +73,29 @@ func TestExamples_render(t *testing.T) {
 	}
 }
 
+// The list is one that nothing at all is to be said of, with each overlay and without.
+func TestExamples_lists(t *testing.T) {
+	overlays, err := filepath.Glob("pmr/overlays/*.yaml")
+	if err != nil || len(overlays) == 0 {
+		t.Fatalf("%d overlays: %v", len(overlays), err)
+	}
+	lint := func(args ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		root := cli.Root()
+		root.SetArgs(append([]string{"pmr", "lint", "pmr/pmr.yaml", "--fail-on", "warning", "--allow-domain", "example.com"}, args...))
+		root.SetOut(&out)
+		if err := root.ExecuteContext(t.Context()); err != nil || out.String() != "0 errors, 0 warnings, 0 notes\n" {
+			t.Errorf("%v: %v\n%s", args, err, out.String())
+		}
+	}
+	lint()
+	lint("--validation", "compat")
+	for _, overlay := range overlays {
+		lint("--overlay", overlay)
+	}
+}
+
 func TestExamples_configurationIsTheDefault(t *testing.T) {
 	const file = "quickstart/profile.yaml"
 	configured := renderFile(t, file, "--config", "controller/config.yaml", "--namespace-labels-path", "controller/namespace-labels.yaml")
@@ -94,9 +117,9 @@ func files(t *testing.T) (all []string) {
 		t.Fatal(err)
 	}
 	for _, file := range found {
-		// Those of controller are for the controller's flags. Pods need a namespace that is ready, and have tests of their
+		// Those of controller are for the controller's flags, and those of pmr are lists. Pods need a namespace that is ready, and have tests of their
 		// own beside the profile controller.
-		if filepath.Dir(file) != "controller" && !strings.HasPrefix(filepath.Base(file), "pod-") {
+		if !slices.Contains([]string{"controller", "pmr"}, filepath.Dir(file)) && !strings.HasPrefix(filepath.Base(file), "pod-") {
 			all = append(all, file)
 		}
 	}

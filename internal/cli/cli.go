@@ -31,7 +31,13 @@ func Main(args []string) int {
 	root := Root()
 	root.SetArgs(arguments(args))
 	err := root.ExecuteContext(ctx)
+	var exit *ExitError
 	switch {
+	case errors.As(err, &exit):
+		if exit.Err != nil {
+			fmt.Fprintln(os.Stderr, "Error:", exit.Err)
+		}
+		return exit.Code
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
 	default:
@@ -63,7 +69,7 @@ func Root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       Version(),
 	}
-	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), classCommand(), syncCommand(), staleCommand(), demoCommand())
+	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), classCommand(), pmrCommand(), syncCommand(), staleCommand(), demoCommand())
 	return root
 }
 
