@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -121,7 +122,7 @@ func (f *applyFlags) run(ctx context.Context, out, errs io.Writer) error {
 		case <-time.After(time.Second):
 		}
 	}
-	return printPlan(out, plan, "berth pmr apply --sync "+f.sync+" --approve")
+	return printPlan(out, plan, "berth pmr apply --file "+strings.Join(f.files, " --file ")+" --sync "+f.sync+" --approve")
 }
 
 // plan compares the list with the cluster.
