@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -81,13 +82,16 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
-// parts are what is measured, each on a cluster of its own.
-var parts = []struct {
+type part struct {
 	name    string
 	measure func(*bench, context.Context) error
-}{
+}
+
+// parts are what is measured, each on a cluster of its own.
+var parts = []part{
 	{"profiles", (*bench).measure},
 	{"kfam", (*bench).measureKFAM},
+	{"sync", (*bench).measureSync},
 }
 
 func measurePart(ctx context.Context, o options, r *report, measure func(*bench, context.Context) error) (m machine, err error) {
@@ -110,7 +114,7 @@ func parse() (options, error) {
 	flag.IntVar(&o.burst, "burst", 300, "how many profiles the first burst has")
 	flag.IntVar(&o.profiles, "profiles", 2000, "how many profiles the second burst has, and what follows it is measured with")
 	flag.IntVar(&o.most, "n", 0, "measure with so many profiles as well, at the end")
-	flag.StringVar(&o.only, "only", "", "measure one part only: profiles or kfam")
+	flag.StringVar(&o.only, "only", "", "measure one part only: profiles, kfam or sync")
 	flag.BoolVar(&o.check, "check", false, "fail if a goal is missed")
 	flag.StringVar(&o.json, "json", "", "write the results to this `file` too")
 	flag.StringVar(&o.berth, "berth", "bin/berth", "the `program` to measure")
@@ -120,8 +124,8 @@ func parse() (options, error) {
 	if flag.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
-	if o.only != "" && o.only != "profiles" && o.only != "kfam" {
-		return o, fmt.Errorf("-only %q: use profiles or kfam", o.only)
+	if o.only != "" && !slices.ContainsFunc(parts, func(p part) bool { return p.name == o.only }) {
+		return o, fmt.Errorf("-only %q: use profiles, kfam or sync", o.only)
 	}
 	if o.burst < 1 || o.profiles < 1 {
 		return o, fmt.Errorf("-burst and -profiles must be 1 at least")

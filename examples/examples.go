@@ -15,3 +15,8 @@ var Quickstart embed.FS
 //
 //go:embed controller/namespace-labels.yaml
 var NamespaceLabels []byte
+
+// PMR is the declared list that the demo carries out.
+//
+//go:embed pmr/pmr.yaml
+var PMR string

@@ -160,6 +160,27 @@ func TestReference_namesEveryWordOfClasses(t *testing.T) {
 	}
 }
 
+// The page about syncs names every word of theirs.
+func TestReference_namesEveryWordOfSyncs(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/profilesync.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, word := range map[string]*regexp.Regexp{
+		"../api/berth/v1alpha1/profilesync_annotations.go":  regexp.MustCompile(`Annotation|Label`),
+		"../api/berth/v1alpha1/profilesync_status_types.go": regexp.MustCompile(`^(Condition|Reason)`),
+		"pmr/limits.go":       regexp.MustCompile(`^Limit`),
+		"pmr/diff.go":         regexp.MustCompile(`^Reason`),
+		"pmrsource/errors.go": regexp.MustCompile(`.`),
+	} {
+		for name, value := range constants(t, source) {
+			if word.MatchString(name) && !strings.Contains(string(page), "`"+value) {
+				t.Errorf("docs/reference/profilesync.md says nothing about %q (%s in %s)", value, name, source)
+			}
+		}
+	}
+}
+
 // Links between documents lead somewhere.
 func TestDocuments_linksWork(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)

@@ -62,12 +62,12 @@ var table = map[layer][]string{
 		"internal/cloud/gcpwi",
 		"internal/cloud/keyed",
 		"internal/devcluster",
-		"internal/gitsource",
 		"internal/hookclient",
 		"internal/idpsource",
 		"internal/kube",
 		"internal/labelsfile",
 		"internal/memory",
+		"internal/pmrsource",
 	},
 	shells: {
 		"internal/auditlog",

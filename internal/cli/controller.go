@@ -68,6 +68,7 @@ func newControllerFlags(getenv func(string) string) *controllerFlags {
 	c.StringVar(&c.options.MetricsAddress, "metrics-bind-address", ":8080", "the address of the metrics; 0 for none")
 	c.BoolVar(&c.options.MetricsSecure, "metrics-secure", false, "serve the metrics over TLS, to those who may get /metrics in the cluster")
 	c.StringVar(&c.options.ProbeAddress, "health-probe-bind-address", ":9876", "the address of /healthz and /readyz")
+	c.StringVar(&c.options.WebhookAddress, "webhook-bind-address", "0", "the address at which git servers announce changes of lists, at /hooks/SYNC; 0 for none")
 	c.BoolVar(&c.options.LeaderElection, "leader-elect", false, "have one of several replicas work at a time")
 	c.StringVar(&c.options.LeaderElectionNamespace, "leader-election-namespace", "", "the namespace of the lease; the pod's own by default")
 	c.DurationVar(&c.options.PluginVerify, "plugin-verify-interval", time.Hour, "how often bindings to cloud identities are looked at again")

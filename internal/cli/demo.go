@@ -35,7 +35,7 @@ func demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Start a real control plane and Berth, and watch a tenant appear",
 		Long: "Start a real Kubernetes control plane on loopback and Berth, put examples/quickstart in, show what it became,\n" +
-			"invite somebody, and stay up until Ctrl-C. Nothing outside the directory of --dir and the system's temporary one is touched.",
+			"invite somebody, carry out the list of examples/pmr, and stay up until Ctrl-C. Nothing outside the directory of --dir and the system's temporary one is touched.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), o, cmd.OutOrStdout())
@@ -121,7 +121,7 @@ func (d *demo) file(name string) string { return filepath.Join(d.dir, name) }
 // run starts everything, puts the example in, and shows and checks what came of it.
 func (d *demo) run(ctx context.Context) error {
 	for _, stage := range []func(context.Context) error{
-		d.startPlane, d.startController, d.startKFAM, d.applyQuickstart, d.showTenants, d.invite, d.checkAccess,
+		d.startPlane, d.startController, d.startKFAM, d.applyQuickstart, d.showTenants, d.invite, d.checkAccess, d.syncList,
 	} {
 		if err := stage(ctx); err != nil {
 			return err

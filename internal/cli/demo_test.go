@@ -73,6 +73,11 @@ func TestDemo_once(t *testing.T) {
 	if !strings.Contains(string(out), "User   bob@example.com     edit") {
 		t.Error("the one who was invited is not listed")
 	}
+	for _, line := range []string{"+ bob@example.com becomes admin", "3 profiles with 7 contributors are there", "User   dan@example.com   edit"} {
+		if !strings.Contains(string(out), line) {
+			t.Errorf("of the list, nothing says %q", line)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(dir, "kubeconfig")); !os.IsNotExist(err) {
 		t.Errorf("the kubeconfig of a cluster that is gone is still there (error %v)", err)
 	}

@@ -15,13 +15,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/kube/gather"
-	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/pmr"
 	"berth.dev/berth/internal/render"
 )
@@ -172,17 +170,9 @@ func offline(docs ...pmr.Document) func(string) render.Config {
 
 // live is what the cluster has that kubectl talks to, and its classes.
 func live(ctx context.Context) (pmr.Have, func(string) render.Config, error) {
-	cluster, err := clusterConfig()
+	c, err := clusterClient()
 	if err != nil {
 		return pmr.Have{}, nil, err
-	}
-	kinds, err := scheme.New()
-	if err != nil {
-		return pmr.Have{}, nil, err
-	}
-	c, err := client.New(cluster, client.Options{Scheme: kinds})
-	if err != nil {
-		return pmr.Have{}, nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
 	have, err := gather.Live(ctx, c)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
+	rbacv1 "k8s.io/api/rbac/v1"
+
 	"berth.dev/berth/internal/pmr"
 )
 
@@ -29,20 +30,20 @@ func printPlan(out io.Writer, plan pmr.Plan, sync string) error {
 	if len(plan.Problems) > 0 {
 		p.line("\n%s", p.paint(red, "Not possible"))
 		for _, problem := range plan.Problems {
-			p.line("  %s: %s", p.paint(bold, problem.Profile), problem.Message)
+			p.line("  %s: %s", p.paint(bold, problem.Profile), pmr.Printable(problem.Message))
 		}
 	}
 	if len(plan.Exceeded) > 0 {
 		p.line("\n%s", p.paint(yellow, "Limits"))
 		for _, limit := range plan.Exceeded {
-			p.line("  %s", limit)
+			p.line("  %s", pmr.Printable(limit))
 		}
 	}
 	if digest := plan.HeldDigest(); digest != "" {
 		p.line("\n%s would wait for approval.", several(len(plan.Held()), "action"))
 		if sync != "" {
 			p.line("If it is meant, let exactly this through:")
-			p.line("  kubectl annotate profilesyncs.berth.dev %s --overwrite %s=%s", sync, berthv1alpha1.SyncApproveAnnotation, digest)
+			p.line("  berth sync approve %s --sync %s", digest, sync)
 		}
 	}
 	if p.text.Len() > 0 {
@@ -115,11 +116,6 @@ func (p *planPrinter) action(a pmr.Action) {
 		sign, color, text = "-", red, "mark as stale, as "+a.Reason
 	case pmr.RevokeAccess:
 		sign, color, text = "-", red, "revoke the access of "+several(len(a.Bindings), "contributor")
-		for _, b := range a.Bindings {
-			for _, s := range b.Subjects {
-				text += "\n      " + s.Name
-			}
-		}
 	case pmr.Quarantine:
 		sign, color, text = "-", red, "quarantine: stop the notebooks and let no new pod in, as "+a.Reason
 	case pmr.MarkDeletable:
@@ -129,10 +125,25 @@ func (p *planPrinter) action(a pmr.Action) {
 	case pmr.UpdateRecord:
 		return
 	}
+	text = pmr.Printable(text)
+	if a.Type == pmr.RevokeAccess {
+		text += who(a.Bindings)
+	}
 	if a.Held != "" {
 		text += " " + p.paint(yellow, "[held: "+a.Held+"]")
 	}
 	p.line("  %s %s", p.paint(color, sign), text)
+}
+
+// who are the subjects of bindings, each in a line of its own.
+func who(bindings []*rbacv1.RoleBinding) string {
+	text := ""
+	for _, b := range bindings {
+		for _, s := range b.Subjects {
+			text += "\n      " + pmr.Printable(s.Name)
+		}
+	}
+	return text
 }
 
 // changeText says how somebody's access changes: the role, or the name that the same person has now.

@@ -6,6 +6,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -33,11 +34,13 @@ import (
 	"berth.dev/berth/internal/cloud/gcpwi"
 	"berth.dev/berth/internal/controller/classes"
 	"berth.dev/berth/internal/controller/contributor"
+	"berth.dev/berth/internal/controller/expiry"
 	"berth.dev/berth/internal/controller/hook"
 	"berth.dev/berth/internal/controller/mesh"
 	"berth.dev/berth/internal/controller/plugin"
 	"berth.dev/berth/internal/controller/profile"
 	"berth.dev/berth/internal/controller/profileclass"
+	"berth.dev/berth/internal/controller/profilesync"
 	"berth.dev/berth/internal/hookclient"
 	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/kube/slim"
@@ -63,6 +66,8 @@ type Options struct {
 	// where that is empty.
 	LeaderElection          bool
 	LeaderElectionNamespace string
+	// WebhookAddress is where webhooks of git servers are heard; 0 for nowhere.
+	WebhookAddress string
 	// PluginVerify is how often bindings to cloud identities are looked at again.
 	PluginVerify time.Duration
 	// Providers replaces the real cloud providers, for tests.
@@ -110,7 +115,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := profile.RegisterMetrics(); err != nil && !o.Repeated {
+	if err := errors.Join(profile.RegisterMetrics(), profilesync.RegisterMetrics()); err != nil && !o.Repeated {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	if err := registerAll(mgr, o); err != nil {
@@ -169,7 +174,13 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	if err := contributors.Register(mgr, kinds); err != nil {
 		return err
 	}
+	if err := expiry.New(expiry.Options{Client: c, Recorder: recorder, Now: time.Now}).Register(mgr); err != nil {
+		return err
+	}
 	followClasses(mgr, kinds, c)
+	if err := followSyncs(mgr, kinds, c, recorder, o); err != nil {
+		return err
+	}
 	if !o.WithoutHooks {
 		if err := registerHooks(mgr, kinds, c, recorder); err != nil {
 			return err

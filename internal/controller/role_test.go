@@ -44,7 +44,7 @@ func installRole(t *testing.T, c client.Client) (rules []rbacv1.PolicyRule) {
 	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: controllerHome}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"service_account.yaml", "role.yaml", "role_binding.yaml", "leader_election.yaml"} {
+	for _, file := range []string{"service_account.yaml", "role.yaml", "role_binding.yaml", "leader_election.yaml", "sync_sources.yaml"} {
 		data, err := os.ReadFile(filepath.Join(roleDir, file))
 		if err != nil {
 			t.Fatal(err)
@@ -89,6 +89,7 @@ var unseen = []string{
 	"list inferenceservices.serving.kserve.io",
 	"list namespaces",
 	"list profileclasses.berth.dev",
+	"list profilesyncs.berth.dev",
 	"list profiles.kubeflow.org",
 	"list validatingadmissionpolicies.admissionregistration.k8s.io",
 	"list validatingadmissionpolicybindings.admissionregistration.k8s.io",
@@ -138,6 +139,7 @@ func doEverything(t *testing.T, c client.Client, overtaken string) {
 		t.Fatal(err)
 	}
 	classify(t, c, overtaken)
+	useSyncs(t, c)
 	all := []string{made, adopted, overtaken}
 	for _, name := range all {
 		controllertest.Create(t, c, controllertest.Profile(name, controllertest.WithQuota("requests.cpu", "4")))

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -143,19 +144,18 @@ func (s *Server) listBindings(w http.ResponseWriter, r *request) error {
 		return failure{http.StatusForbidden, err.Error()}
 	}
 	user, namespace, role := query.Get("user"), query.Get("namespace"), query.Get("role")
-	var namespaces []string
+	var all []rowsIn
 	switch {
 	case namespace != "":
-		namespaces = []string{namespace}
+		all = s.index.rows([]string{namespace}, false)
 	case user != "":
-		namespaces = s.index.namespacesOf(user)
+		all = s.index.rowsOfUser(user)
 	default:
-		namespaces = s.index.profileNames()
+		all = s.index.rows(s.index.profileNames(), true)
 	}
-	all := s.index.rows(namespaces, namespace == "")
 	visible := s.visible(r.caller)
 
-	out := bufio.NewWriterSize(w, 32<<10)
+	out := s.borrowBuffer(w)
 	out.WriteString(`{"bindings":[`) //nolint:errcheck // Flush reports it
 	first := true
 	for i := range all {
@@ -174,8 +174,27 @@ func (s *Server) listBindings(w http.ResponseWriter, r *request) error {
 	out.WriteString(`]}`) //nolint:errcheck // Flush reports it
 	if err := out.Flush(); err != nil {
 		r.log.V(1).Info("A list was not read to its end", "reason", err.Error())
+		return nil // and out is left alone: over HTTP/2, a write that has failed may still be reading from it
 	}
+	s.returnBuffer(out)
 	return nil
+}
+
+// borrowBuffer returns a buffer before w. A new one for each list would be most of the garbage that there is, and
+// collecting it is what the slowest answers wait for.
+func (s *Server) borrowBuffer(w io.Writer) *bufio.Writer {
+	out, ok := s.buffers.Get().(*bufio.Writer)
+	if !ok {
+		return bufio.NewWriterSize(w, 32<<10)
+	}
+	out.Reset(w)
+	return out
+}
+
+// returnBuffer takes a buffer back that nobody reads from any more.
+func (s *Server) returnBuffer(out *bufio.Writer) {
+	out.Reset(nil)
+	s.buffers.Put(out)
 }
 
 // visible says which entries caller may see: everybody's in the namespaces that are open to them, and their own.

@@ -30,8 +30,9 @@ type index struct {
 	// annotated and subjects find namespaces: by the annotation user of a binding, and by the key of a subject of any
 	// binding, which is what gives access. The number is that of bindings.
 	annotated, subjects map[string]map[string]int
-	// sorted are the namespaces of annotated, in order, of those users who were asked about since they last changed.
-	sorted map[string][]string
+	// found are the rows that are annotated with a user, of those users who were asked about since they last changed, in
+	// the order of their namespaces. Profiles come and go without them, so none is set.
+	found map[string][]rowsIn
 	// newest is the newest version of a RoleBinding that was taken in.
 	newest version
 	// news is closed and replaced whenever something was taken in, if somebody waits for it.
@@ -53,7 +54,7 @@ func newIndex() *index {
 		spaces:    map[string]*space{},
 		annotated: map[string]map[string]int{},
 		subjects:  map[string]map[string]int{},
-		sorted:    map[string][]string{},
+		found:     map[string][]rowsIn{},
 		news:      make(chan struct{}),
 	}
 }
@@ -124,7 +125,7 @@ func (x *index) count(binding *rbacv1.RoleBinding, by int) {
 		return
 	}
 	if user, found := binding.Annotations[kubeflowv1.UserAnnotation]; found {
-		delete(x.sorted, user)
+		delete(x.found, user)
 		add(x.annotated, user, binding.Namespace, by)
 	}
 	for _, subject := range binding.Subjects {
@@ -186,19 +187,51 @@ func (x *index) rows(namespaces []string, profilesOnly bool) []rowsIn {
 	return all
 }
 
-// namespacesOf are the namespaces with bindings that are annotated with user, sorted.
-func (x *index) namespacesOf(user string) []string {
+// rowsOfUser are those annotated with user, sorted by namespace. A namespace without a profile has none.
+func (x *index) rowsOfUser(user string) []rowsIn {
 	x.mu.RLock()
-	sorted, known := x.sorted[user]
+	found, known := x.found[user]
 	_, anywhere := x.annotated[user]
+	all := x.withProfiles(found)
 	x.mu.RUnlock()
 	if known || !anywhere {
-		return sorted
+		return all
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.sorted[user] = slices.Sorted(maps.Keys(x.annotated[user]))
-	return x.sorted[user]
+	if _, anywhere = x.annotated[user]; !anywhere {
+		return nil // the user went while nobody held the lock
+	}
+	x.found[user] = x.find(user)
+	return x.withProfiles(x.found[user])
+}
+
+// find looks up what belongs into found. It is called with the lock held, as is withProfiles.
+func (x *index) find(user string) []rowsIn {
+	var found []rowsIn
+	for _, name := range slices.Sorted(maps.Keys(x.annotated[user])) {
+		in := rowsIn{namespace: name}
+		for _, row := range x.spaces[name].rows {
+			if row.user == user {
+				in.rows = append(in.rows, row)
+			}
+		}
+		if len(in.rows) > 0 {
+			found = append(found, in)
+		}
+	}
+	return found
+}
+
+// withProfiles are those of found that are in a profile now, with it.
+func (x *index) withProfiles(found []rowsIn) []rowsIn {
+	all := make([]rowsIn, 0, len(found))
+	for _, in := range found {
+		if p := x.spaces[in.namespace].owner(); p != nil {
+			all = append(all, rowsIn{in.namespace, p, in.rows})
+		}
+	}
+	return all
 }
 
 // reach are the namespaces in which u has any access.

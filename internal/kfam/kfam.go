@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,6 +61,7 @@ type Server struct {
 	limit        *limiter
 	metrics      *metrics
 	teller       *teller
+	buffers      sync.Pool   // of *bufio.Writer, for lists
 	synced       atomic.Bool // all that there is has been read
 	stopping     atomic.Bool
 }

@@ -131,9 +131,10 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 
 // serve is the one place where requests are told apart by caller and errors become answers.
 func (s *Server) serve(rt route) http.Handler {
+	routeLog := s.Log.WithValues("method", rt.method, "route", rt.path) // made once: it costs more than a read
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
-		req := &request{Request: r, log: s.Log.WithValues("method", rt.method, "route", rt.path)}
+		req := &request{Request: r, log: routeLog}
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		err := s.admit(rt, req)
@@ -148,7 +149,9 @@ func (s *Server) serve(rt route) http.Handler {
 			code = s.answer(w, rt, req, err)
 		}
 		s.metrics.count(rt, code, err)
-		req.log.V(1).Info("Served a request", "caller", req.caller.Name, "code", code, "duration", time.Since(begin).String())
+		if flow := req.log.V(1); flow.Enabled() {
+			flow.Info("Served a request", "caller", req.caller.Name, "code", code, "duration", time.Since(begin).String())
+		}
 	})
 }
 

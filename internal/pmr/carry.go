@@ -5,7 +5,6 @@ package pmr
 
 import (
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +67,6 @@ func (a *Action) carry(p *kubeflowv1.Profile, sync string, now time.Time) {
 			if s.Quota == nil {
 				s.Quota = p.Spec.ResourceQuotaSpec.DeepCopy()
 			}
-			s.Notebooks = slices.Compact(sorted(append(s.Notebooks, a.Notebooks...)))
 		})
 		p.Spec.ResourceQuotaSpec = closedQuota(p.Spec.ResourceQuotaSpec)
 		note(p, func(s *Stale) { s.Quarantined = moment(s.Quarantined, now) })

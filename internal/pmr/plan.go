@@ -92,8 +92,6 @@ type Action struct {
 	// Bindings are RoleBindings that go, after what comes is there, and Policies are AuthorizationPolicies.
 	Bindings []*rbacv1.RoleBinding `json:"-"`
 	Policies []string              `json:"-"`
-	// Notebooks are those that run, for Quarantine: whoever carries it out fills them in.
-	Notebooks []string `json:"-"`
 	// Target is the Profile as the list wants it.
 	Target *kubeflowv1.Profile `json:"-"`
 	// expired is set where access ends because its time is over, which the list said before.

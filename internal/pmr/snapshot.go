@@ -25,8 +25,6 @@ type Snapshot struct {
 	Contributors []SnapshotContributor `json:"contributors,omitempty"`
 	// Quota is the one before the quarantine; nil where there was no quarantine.
 	Quota *kubeflowv1.ResourceQuotaSpec `json:"quota,omitempty"`
-	// Notebooks are those that the quarantine stopped.
-	Notebooks []string `json:"notebooks,omitempty"`
 }
 
 // SnapshotContributor is somebody who had access.

@@ -5,6 +5,8 @@ package pmr
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -208,4 +210,13 @@ func (r *Resources) quota() *kubeflowv1.ResourceQuotaSpec {
 		}
 	}
 	return spec
+}
+
+// Hash names what is asked for, wherever it is written.
+func (w Want) Hash() string {
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(w.Profiles)) {
+		sum.Write([]byte(w.Profiles[name].hash()))
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
 }

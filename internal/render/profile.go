@@ -47,6 +47,7 @@ type MeshKinds struct {
 	RequestAuthentication bool
 	InferenceService      bool
 	ProfileClass          bool
+	ProfileSync           bool
 	// ExternalSecrets is the version in which the kinds of External Secrets are served; empty where they are not.
 	ExternalSecrets string
 }

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Berth Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package v1alpha1 is the berth.dev/v1alpha1 API: the ProfileClass.
+// Package v1alpha1 is the berth.dev/v1alpha1 API: the ProfileClass and the ProfileSync.
 //
 // +kubebuilder:object:generate=true
 // +groupName=berth.dev
@@ -19,7 +19,7 @@ var (
 
 	// AddToScheme registers the kinds of this package.
 	AddToScheme = func(s *runtime.Scheme) error {
-		s.AddKnownTypes(GroupVersion, &ProfileClass{}, &ProfileClassList{})
+		s.AddKnownTypes(GroupVersion, &ProfileClass{}, &ProfileClassList{}, &ProfileSync{}, &ProfileSyncList{})
 		metav1.AddToGroupVersion(s, GroupVersion)
 		return nil
 	}

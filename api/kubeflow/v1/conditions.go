@@ -39,6 +39,8 @@ const (
 	ConditionCredentialsReady = "CredentialsReady"
 	// ConditionHooksReady says whether the class's hooks answered and what they asked for is in place.
 	ConditionHooksReady = "HooksReady"
+	// ConditionSynced says whether the profile is as the list of its ProfileSync asks.
+	ConditionSynced = "Synced"
 )
 
 // Reasons of conditions of a Profile.

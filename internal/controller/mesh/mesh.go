@@ -76,6 +76,12 @@ var kinds = []kind{
 		typed: func() client.Object { return &berthv1alpha1.ProfileClass{} }, whole: true,
 	},
 	{
+		group: berthv1alpha1.GroupVersion.Group, names: []string{"ProfileSync"}, versions: []string{berthv1alpha1.GroupVersion.Version},
+		in:    func(k render.MeshKinds) bool { return k.ProfileSync },
+		set:   func(k *render.MeshKinds, _ string) { k.ProfileSync = true },
+		typed: func() client.Object { return &berthv1alpha1.ProfileSync{} }, whole: true,
+	},
+	{
 		group: render.InferenceServiceKind.Group, names: []string{render.InferenceServiceKind.Kind}, versions: []string{render.InferenceServiceKind.Version},
 		in:  func(k render.MeshKinds) bool { return k.InferenceService },
 		set: func(k *render.MeshKinds, _ string) { k.InferenceService = true },
