@@ -137,13 +137,13 @@ func (p *planPrinter) action(a pmr.Action) {
 
 // who are the subjects of bindings, each in a line of its own.
 func who(bindings []*rbacv1.RoleBinding) string {
-	text := ""
+	var text strings.Builder
 	for _, b := range bindings {
 		for _, s := range b.Subjects {
-			text += "\n      " + pmr.Printable(s.Name)
+			text.WriteString("\n      " + pmr.Printable(s.Name))
 		}
 	}
-	return text
+	return text.String()
 }
 
 // changeText says how somebody's access changes: the role, or the name that the same person has now.
