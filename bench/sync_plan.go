@@ -45,7 +45,7 @@ func (b *bench) planMany() error {
 	unchanged := pmr.Diff(want, have, rules)
 	again := time.Since(began)
 	if len(unchanged.Actions)+len(unchanged.Problems) > 0 {
-		return fmt.Errorf("planned for what is there already: %s", unchanged.Text())
+		return fmt.Errorf("planned for what is there already: %+v", unchanged)
 	}
 	var heap runtime.MemStats
 	runtime.ReadMemStats(&heap)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -57,8 +56,8 @@ func (d *demo) syncList(ctx context.Context) error {
 		return fmt.Errorf("plan ProfileSync %q: %w", s.Name, err)
 	}
 	fmt.Fprintf(d.out, "\nThe plan, as berth sync plan %s shows it:\n\n", s.Name)
-	for line := range strings.Lines(plan.Text()) {
-		fmt.Fprint(d.out, "  "+line)
+	if err := printPlan(d.out, plan, approveCommand); err != nil {
+		return err
 	}
 	fmt.Fprintln(d.out)
 	if digest := plan.HeldDigest(); digest != s.Status.Plan.Digest {

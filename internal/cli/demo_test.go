@@ -73,7 +73,7 @@ func TestDemo_once(t *testing.T) {
 	if !strings.Contains(string(out), "User   bob@example.com     edit") {
 		t.Error("the one who was invited is not listed")
 	}
-	for _, line := range []string{"+ bob@example.com becomes admin", "3 profiles with 7 contributors are there", "User   dan@example.com   edit"} {
+	for _, line := range []string{"+ bob@example.com: admin", "3 profiles with 7 contributors are there", "User   dan@example.com   edit"} {
 		if !strings.Contains(string(out), line) {
 			t.Errorf("of the list, nothing says %q", line)
 		}

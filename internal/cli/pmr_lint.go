@@ -5,6 +5,7 @@ package cli
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -77,7 +78,7 @@ func printFindings(out io.Writer, findings []pmr.Finding, output string) error {
 		style := styleOf(out)
 		for _, f := range findings {
 			color := map[pmr.Severity]string{pmr.Error: red, pmr.Warning: yellow, pmr.Note: blue}[f.Severity]
-			fmt.Fprintf(out, "%s: %s %s %s\n", f.Position, style.paint(color, string(f.Severity)+":"), pmr.Printable(f.Message), style.paint(faint, "["+f.Code+"]"))
+			fmt.Fprintf(out, "%s: %s %s %s\n", f.Position, style.paint(color, string(f.Severity)+":"), printable(f.Message), style.paint(faint, "["+f.Code+"]"))
 		}
 		count := counted(findings)
 		_, err := fmt.Fprintf(out, "%s, %s, %s\n", several(count[pmr.Error], "error"), several(count[pmr.Warning], "warning"), several(count[pmr.Note], "note"))
@@ -91,6 +92,16 @@ func printFindings(out io.Writer, findings []pmr.Finding, output string) error {
 		return printJSON(out, sarifOf(findings))
 	}
 	return fmt.Errorf("--output is %q: use human, json or sarif", output)
+}
+
+func printJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("print as JSON: %w", err)
+	}
+	return nil
 }
 
 // several is a count with its noun.

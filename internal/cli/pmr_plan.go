@@ -11,15 +11,18 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/kube/gather"
+	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/pmr"
 	"berth.dev/berth/internal/render"
 )
@@ -61,11 +64,11 @@ func pmrPlanCommand() *cobra.Command {
 			if f.output == "json" {
 				err = printJSON(cmd.OutOrStdout(), planJSON{plan, plan.Digest(), plan.HeldDigest()})
 			} else {
-				approvable := f.sync
-				if f.against != "" {
-					approvable = "" // it is another plan than that of any cluster
+				approve := "berth pmr apply --file " + strings.Join(f.files, " --file ") + " --sync " + f.sync + " --approve"
+				if f.against != "" || f.snapshot != "" {
+					approve = "" // there is no cluster to change
 				}
-				err = printPlan(cmd.OutOrStdout(), plan, approvable)
+				err = printPlan(cmd.OutOrStdout(), plan, approve)
 			}
 			if err == nil && (slices.ContainsFunc(plan.Actions, matters) || len(plan.Problems) > 0) {
 				return &ExitError{Code: 2}
@@ -170,9 +173,17 @@ func offline(docs ...pmr.Document) func(string) render.Config {
 
 // live is what the cluster has that kubectl talks to, and its classes.
 func live(ctx context.Context) (pmr.Have, func(string) render.Config, error) {
-	c, err := clusterClient()
+	cluster, err := clusterConfig()
 	if err != nil {
 		return pmr.Have{}, nil, err
+	}
+	kinds, err := scheme.New()
+	if err != nil {
+		return pmr.Have{}, nil, err
+	}
+	c, err := client.New(cluster, client.Options{Scheme: kinds})
+	if err != nil {
+		return pmr.Have{}, nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
 	have, err := gather.Live(ctx, c)
 	if err != nil {

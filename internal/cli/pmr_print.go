@@ -10,15 +10,16 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"berth.dev/berth/internal/pmr"
 )
 
-// printPlan prints a plan by profile, then what stands in its way, and how much it is. The sync is that by which it could
-// be approved, or empty.
-func printPlan(out io.Writer, plan pmr.Plan, sync string) error {
+// printPlan prints a plan by profile, then what stands in its way, and how much it is. approve is the command
+// that lets through what is held, but for the digest; empty where there is none.
+func printPlan(out io.Writer, plan pmr.Plan, approve string) error {
 	p := planPrinter{style: styleOf(out)}
 	actions := slices.DeleteFunc(slices.Clone(plan.Actions), func(a pmr.Action) bool { return !matters(a) })
 	for i, a := range actions {
@@ -30,20 +31,20 @@ func printPlan(out io.Writer, plan pmr.Plan, sync string) error {
 	if len(plan.Problems) > 0 {
 		p.line("\n%s", p.paint(red, "Not possible"))
 		for _, problem := range plan.Problems {
-			p.line("  %s: %s", p.paint(bold, problem.Profile), pmr.Printable(problem.Message))
+			p.line("  %s: %s", p.paint(bold, problem.Profile), printable(problem.Message))
 		}
 	}
 	if len(plan.Exceeded) > 0 {
 		p.line("\n%s", p.paint(yellow, "Limits"))
 		for _, limit := range plan.Exceeded {
-			p.line("  %s", pmr.Printable(limit))
+			p.line("  %s", printable(limit))
 		}
 	}
 	if digest := plan.HeldDigest(); digest != "" {
 		p.line("\n%s would wait for approval.", several(len(plan.Held()), "action"))
-		if sync != "" {
+		if approve != "" {
 			p.line("If it is meant, let exactly this through:")
-			p.line("  berth sync approve %s --sync %s", digest, sync)
+			p.line("  %s %s", approve, digest)
 		}
 	}
 	if p.text.Len() > 0 {
@@ -125,11 +126,17 @@ func (p *planPrinter) action(a pmr.Action) {
 	case pmr.UpdateRecord:
 		return
 	}
-	text = pmr.Printable(text)
+	text = printable(text)
 	if a.Type == pmr.RevokeAccess {
 		text += who(a.Bindings)
 	}
-	if a.Held != "" {
+	switch {
+	case a.Drift:
+		text += " " + p.paint(yellow, "[changed by hand, left so]")
+	case a.Held == pmr.LimitDeletion:
+		text += " " + p.paint(yellow, "[waits for: berth stale approve "+a.Profile+"]")
+	case a.Held == pmr.HeldByMode || a.Held == pmr.HeldByReport: // as all are
+	case a.Held != "":
 		text += " " + p.paint(yellow, "[held: "+a.Held+"]")
 	}
 	p.line("  %s %s", p.paint(color, sign), text)
@@ -140,10 +147,20 @@ func who(bindings []*rbacv1.RoleBinding) string {
 	var text strings.Builder
 	for _, b := range bindings {
 		for _, s := range b.Subjects {
-			text.WriteString("\n      " + pmr.Printable(s.Name))
+			text.WriteString("\n      " + printable(s.Name))
 		}
 	}
 	return text.String()
+}
+
+// printable is text without what a terminal would take for a command: tenants choose some of the names in it.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // changeText says how somebody's access changes: the role, or the name that the same person has now.

@@ -84,7 +84,7 @@ func printStale(out io.Writer, rows []staleRow) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0) //nolint:mnd // three spaces between columns
 	fmt.Fprintln(table, "PROFILE\tSYNC\tSINCE\tSTATE\tOWNER")
 	for _, row := range rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", row.Profile, row.Sync, row.Since.UTC().Format(time.RFC3339), row.State, pmr.Printable(row.Owner))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", row.Profile, row.Sync, row.Since.UTC().Format(time.RFC3339), row.State, printable(row.Owner))
 	}
 	return table.Flush()
 }
@@ -117,7 +117,7 @@ func rowOr(p *kubeflowv1.Profile) string {
 
 func printUsage(out io.Writer, u pmr.Usage, state string) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0) //nolint:mnd // three spaces between columns
-	row := func(name, value string) { fmt.Fprintf(table, "%s\t%s\n", name, pmr.Printable(value)) }
+	row := func(name, value string) { fmt.Fprintf(table, "%s\t%s\n", name, printable(value)) }
 	row("Profile", u.Profile)
 	row("State", state)
 	row("Owner", u.Owner)

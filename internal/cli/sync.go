@@ -5,11 +5,9 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"regexp"
 	"time"
@@ -47,6 +45,9 @@ func syncPlanCommand() *cobra.Command {
 			"is changed. You need to be allowed to read the Secrets that the sync names. Give it the flags that the controller has.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if output != "text" && output != "json" {
+				return errOutput
+			}
 			if err := settings.finish(given(cmd, flags)); err != nil {
 				return err
 			}
@@ -62,7 +63,10 @@ func syncPlanCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("plan ProfileSync %q: %w", s.Name, err)
 			}
-			return showPlan(cmd.OutOrStdout(), plan, output)
+			if output == "json" {
+				return printJSON(cmd.OutOrStdout(), planJSON{plan, plan.Digest(), plan.HeldDigest()})
+			}
+			return printPlan(cmd.OutOrStdout(), plan, approveCommand)
 		},
 	}
 	cmd.Flags().AddGoFlagSet(flags)
@@ -85,6 +89,9 @@ func previewer(c client.Client, settings *settings, namespace string) *profilesy
 		},
 	})
 }
+
+// approveCommand lets a plan through, given its digest.
+const approveCommand = "berth sync approve"
 
 // digestForm is what a plan's digest looks like.
 var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
@@ -197,16 +204,6 @@ func clusterClient() (client.Client, error) {
 		return nil, fmt.Errorf("reach the cluster: %w", err)
 	}
 	return c, nil
-}
-
-// printJSON prints value, indented.
-func printJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(value); err != nil {
-		return fmt.Errorf("print as JSON: %w", err)
-	}
-	return nil
 }
 
 var errOutput = errors.New("-o is text or json")
