@@ -22,7 +22,7 @@ func pmrCommand() *cobra.Command {
 		Long: "Check declared lists of profiles and contributors (PMR), show what they would change in a cluster, and write the one\n" +
 			"that a cluster has now.",
 	}
-	cmd.AddCommand(pmrLintCommand(), pmrPlanCommand(), pmrImportCommand(), pmrSchemaCommand())
+	cmd.AddCommand(pmrLintCommand(), pmrPlanCommand(), pmrApplyCommand(), pmrImportCommand(), pmrSchemaCommand())
 	return cmd
 }
 

@@ -193,11 +193,12 @@ const (
 	HeldByReport = "ReportOnly"
 )
 
-// HoldAll holds all actions.
+// HoldAll holds all actions. What a sync notes for itself needs nobody's approval.
 func (p *Plan) HoldAll(why string) {
 	for i := range p.Actions {
-		if p.Actions[i].Held == "" && !p.Actions[i].Drift {
-			p.Actions[i].Held = why
+		a := &p.Actions[i]
+		if a.Held == "" && !a.Drift && (a.Type != UpdateRecord || why == HeldByReport) {
+			a.Held = why
 		}
 	}
 }
