@@ -78,7 +78,7 @@ func printFindings(out io.Writer, findings []pmr.Finding, output string) error {
 		style := styleOf(out)
 		for _, f := range findings {
 			color := map[pmr.Severity]string{pmr.Error: red, pmr.Warning: yellow, pmr.Note: blue}[f.Severity]
-			fmt.Fprintf(out, "%s: %s %s %s\n", f.Position, style.paint(color, string(f.Severity)+":"), f.Message, style.paint(faint, "["+f.Code+"]"))
+			fmt.Fprintf(out, "%s: %s %s %s\n", f.Position, style.paint(color, string(f.Severity)+":"), printable(f.Message), style.paint(faint, "["+f.Code+"]"))
 		}
 		count := counted(findings)
 		_, err := fmt.Fprintf(out, "%s, %s, %s\n", several(count[pmr.Error], "error"), several(count[pmr.Warning], "warning"), several(count[pmr.Note], "note"))

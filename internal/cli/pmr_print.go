@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+
 	"berth.dev/berth/internal/pmr"
 )
 
@@ -115,11 +117,6 @@ func (p *planPrinter) action(a pmr.Action) {
 		sign, color, text = "-", red, "mark as stale, as "+a.Reason
 	case pmr.RevokeAccess:
 		sign, color, text = "-", red, "revoke the access of "+several(len(a.Bindings), "contributor")
-		for _, b := range a.Bindings {
-			for _, s := range b.Subjects {
-				text += "\n      " + s.Name
-			}
-		}
 	case pmr.Quarantine:
 		sign, color, text = "-", red, "quarantine: stop the notebooks and let no new pod in, as "+a.Reason
 	case pmr.MarkDeletable:
@@ -130,6 +127,9 @@ func (p *planPrinter) action(a pmr.Action) {
 		return
 	}
 	text = printable(text)
+	if a.Type == pmr.RevokeAccess {
+		text += who(a.Bindings)
+	}
 	switch {
 	case a.Drift:
 		text += " " + p.paint(yellow, "[changed by hand, left so]")
@@ -142,10 +142,21 @@ func (p *planPrinter) action(a pmr.Action) {
 	p.line("  %s %s", p.paint(color, sign), text)
 }
 
+// who are the subjects of bindings, each in a line of its own.
+func who(bindings []*rbacv1.RoleBinding) string {
+	var text strings.Builder
+	for _, b := range bindings {
+		for _, s := range b.Subjects {
+			text.WriteString("\n      " + printable(s.Name))
+		}
+	}
+	return text.String()
+}
+
 // printable is text without what a terminal would take for a command: tenants choose some of the names in it.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) || r == '\n' {
+		if unicode.IsPrint(r) {
 			return r
 		}
 		return unicode.ReplacementChar
