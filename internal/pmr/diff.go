@@ -132,7 +132,8 @@ func (d *differ) profile(w *WantProfile, h *HaveProfile, have Have) {
 // is in line with something new, that is noted.
 func (d *differ) drift(w *WantProfile, h *HaveProfile, target *kubeflowv1.Profile, first int) {
 	state := StateOf(h.Profile)
-	if state.Want == w.hash() {
+	begins := slices.ContainsFunc(d.plan.Actions[first:], func(a Action) bool { return a.Type == AdoptProfile || a.Type == RestoreProfile })
+	if state.Want == w.hash() && !begins {
 		for i := first; i < len(d.plan.Actions); i++ {
 			d.plan.Actions[i].Drift = !d.plan.Actions[i].expired
 		}

@@ -18,27 +18,27 @@ import (
 	"berth.dev/berth/internal/render"
 )
 
-const adminRole = "admin"
-
 // held is what RoleBindings give somebody.
 type held struct {
 	grantKey
 
 	subject  rbacv1.Subject
 	bindings []*rbacv1.RoleBinding
+	// expired is set where the list has it, and its time is over.
+	expired bool
 }
 
 // access compares the contributors of one profile.
 func (d *differ) access(w *WantProfile, h *HaveProfile) {
-	wanted := d.wanted(w)
-	bound, crooked := d.bound(w, h)
+	wanted, over := d.wanted(w)
+	bound, crooked := bound(w, h)
 	d.managed.contributors += len(bound)
 	authoritative := cmp.Or(w.Policy, d.rules.Contributors, Authoritative) == Authoritative
 
 	if saved := SnapshotOf(h.Profile); saved != nil && !authoritative {
 		// Others added them; the list neither has them nor has taken them away.
 		for _, c := range saved.Contributors {
-			if g := c.grant(); !c.Sync && !d.ended(w, g.key()) {
+			if g := c.grant(); !c.Sync && !over[g.key()] {
 				if _, listed := wanted[g.key()]; !listed {
 					wanted[g.key()] = g
 				}
@@ -52,19 +52,20 @@ func (d *differ) access(w *WantProfile, h *HaveProfile) {
 		}
 	}
 	var extra []held
-	for key, b := range bound {
+	for _, key := range slices.SortedFunc(maps.Keys(bound), compareKeys) {
+		b := bound[key]
 		if g, listed := wanted[key]; listed {
 			d.annotate(w, g, b)
 			continue
 		}
-		if ended := d.ended(w, key); ended || authoritative || d.madeBySync(b.bindings) {
-			b.grantKey = key
+		if over[key] || authoritative || d.madeBySync(b.bindings) {
+			b.expired = over[key]
 			extra = append(extra, b)
 		}
 	}
 	slices.SortFunc(missing, func(a, b Grant) int { return compareKeys(a.key(), b.key()) })
-	slices.SortFunc(extra, func(a, b held) int { return compareKeys(a.grantKey, b.grantKey) })
 
+	first := len(d.plan.Actions)
 	d.give(w, missing, &extra)
 	for _, binding := range crooked {
 		if authoritative || d.madeBySync([]*rbacv1.RoleBinding{binding}) {
@@ -72,9 +73,12 @@ func (d *differ) access(w *WantProfile, h *HaveProfile) {
 		}
 	}
 	for _, b := range extra {
-		d.add(d.removal(w, b))
+		d.add(removal(w, b))
 	}
-	d.strayPolicies(w, h, wanted, authoritative)
+	paired := pairedPolicies(h, d.plan.Actions[first:])
+	if authoritative {
+		d.strayPolicies(w, h, wanted, paired)
+	}
 }
 
 // straighten plans to remove a binding that gives something else than its annotations say. What of it is listed is given
@@ -105,15 +109,21 @@ func subjectNames(binding *rbacv1.RoleBinding) []string {
 	return names
 }
 
-// wanted are the grants of w that can be given now, by their keys.
-func (d *differ) wanted(w *WantProfile) map[grantKey]Grant {
+// wanted are the grants of w that can be given now, by their keys, and those whose time is over.
+func (d *differ) wanted(w *WantProfile) (wanted map[grantKey]Grant, over map[grantKey]bool) {
 	config := d.configOf(w)
-	wanted := make(map[grantKey]Grant, len(w.Grants))
+	owner := identity.Key(w.Owner)
+	wanted, over = make(map[grantKey]Grant, len(w.Grants)), map[grantKey]bool{}
 	for _, g := range w.Grants {
+		key := g.key()
 		if !g.Expires.IsZero() {
 			d.later(g.Expires)
 		}
-		if g.expired(d.rules.Now) || identity.Key(g.Subject) == identity.Key(w.Owner) {
+		if g.expired(d.rules.Now) {
+			over[key] = true
+			continue
+		}
+		if key.subject == owner {
 			continue // the owner has everything
 		}
 		if err := identity.CheckSubject(g.Subject); err != nil {
@@ -124,21 +134,18 @@ func (d *differ) wanted(w *WantProfile) map[grantKey]Grant {
 			d.problem(w.Name, ReasonRoleUnknown, "the role %q of a contributor of profile %q is none of %s", g.Role, w.Name, strings.Join(config.RoleNames(), ", "))
 			continue
 		}
-		wanted[g.key()] = g
+		wanted[key] = g
 	}
-	return wanted
-}
-
-// ended says whether the list has key, and its time is over.
-func (d *differ) ended(w *WantProfile, key grantKey) bool {
-	return slices.ContainsFunc(w.Grants, func(g Grant) bool { return g.key() == key && g.expired(d.rules.Now) })
+	return wanted, over
 }
 
 // bound are what the RoleBindings of contributors give, where they give what their annotations say. The others are
 // crooked: who reads the annotations, such as the dashboard, would be told something that is not so.
-func (d *differ) bound(w *WantProfile, h *HaveProfile) (bound map[grantKey]held, crooked []*rbacv1.RoleBinding) {
+func bound(w *WantProfile, h *HaveProfile) (bound map[grantKey]held, crooked []*rbacv1.RoleBinding) {
 	bound = make(map[grantKey]held, len(h.Bindings))
-	for _, binding := range h.Bindings {
+	owner := identity.Key(w.Owner)
+	// A cache hands them out in any order, and a plan has one.
+	for _, binding := range slices.SortedFunc(slices.Values(h.Bindings), byName) {
 		if !render.IsContributorBinding(binding) || !binding.DeletionTimestamp.IsZero() {
 			continue
 		}
@@ -149,15 +156,14 @@ func (d *differ) bound(w *WantProfile, h *HaveProfile) (bound map[grantKey]held,
 			continue
 		}
 		subject := binding.Subjects[0]
-		if identity.Key(subject) == identity.Key(w.Owner) {
+		key := grantKey{identity.Key(subject), role}
+		if key.subject == owner {
 			continue // more than everything it can't give
 		}
-		key := grantKey{identity.Key(subject), role}
 		b := bound[key]
-		b.subject, b.bindings = subject, append(b.bindings, binding)
+		b.grantKey, b.subject, b.bindings = key, subject, append(b.bindings, binding)
 		bound[key] = b
 	}
-	slices.SortFunc(crooked, byName)
 	return bound, crooked
 }
 
@@ -180,7 +186,8 @@ func (d *differ) give(w *WantProfile, missing []Grant, extra *[]held) {
 		if clusterRole, _ := config.RoleNamed(g.Role); clusterRole == "kubeflow-"+adminRole {
 			a.Risk = HighRisk
 		}
-		at := slices.IndexFunc(*extra, func(b held) bool { return samePerson(g, b) && !d.ended(w, b.grantKey) })
+		key := g.key()
+		at := slices.IndexFunc(*extra, func(b held) bool { return !b.expired && samePerson(g, key, b) })
 		if at >= 0 {
 			old := (*extra)[at]
 			a.Type, a.From, a.To, a.Bindings = ChangeContributor, old.subject.Name+" "+old.role, g.Subject.Name+" "+g.Role, old.bindings
@@ -195,8 +202,8 @@ func (d *differ) give(w *WantProfile, missing []Grant, extra *[]held) {
 }
 
 // samePerson says whether b is of the same person as g: by name, or by the identifier noted when it was given.
-func samePerson(g Grant, b held) bool {
-	if b.grantKey.subject == identity.Key(g.Subject) {
+func samePerson(g Grant, key grantKey, b held) bool {
+	if b.grantKey.subject == key.subject {
 		return true
 	}
 	return g.ID != "" && b.role == g.Role && slices.ContainsFunc(b.bindings, func(binding *rbacv1.RoleBinding) bool {
@@ -242,63 +249,13 @@ func notes(annotations map[string]string) string {
 }
 
 // removal plans to take b away.
-func (d *differ) removal(w *WantProfile, b held) Action {
+func removal(w *WantProfile, b held) Action {
 	a := Action{
 		Type: RemoveContributor, Profile: w.Name, Subject: &b.subject, Role: b.role, Risk: HighRisk,
 		Reason: "is not listed", Position: &w.Source, Bindings: b.bindings,
 	}
-	if d.ended(w, b.grantKey) {
+	if b.expired {
 		a.Reason, a.Risk, a.expired = "the time is over", LowRisk, true
 	}
 	return a
-}
-
-// strayPolicies plans to remove AuthorizationPolicies that let somebody in whom no RoleBinding names and the list does
-// not have. Those that Berth made, its controller removes by itself.
-func (d *differ) strayPolicies(w *WantProfile, h *HaveProfile, wanted map[grantKey]Grant, authoritative bool) {
-	if !authoritative {
-		return
-	}
-	paired := make(map[string]bool, len(h.Bindings))
-	for _, binding := range h.Bindings {
-		paired[render.ContributorPolicyName(binding.Name)] = true
-	}
-	for _, policy := range h.Policies {
-		name, role := policy.GetAnnotations()[kubeflowv1.UserAnnotation], strings.ToLower(policy.GetAnnotations()[kubeflowv1.RoleAnnotation])
-		if !render.IsContributorPolicy(policy) || paired[policy.GetName()] || render.IsOurs(policy, h.Profile) {
-			continue
-		}
-		subject := user(name)
-		if _, listed := wanted[grantKey{identity.Key(subject), role}]; listed || identity.Key(subject) == identity.Key(w.Owner) {
-			continue
-		}
-		d.add(Action{
-			Type: RemoveContributor, Profile: w.Name, Subject: &subject, Role: role, From: "AuthorizationPolicy " + policy.GetName(), Risk: HighRisk,
-			Reason: "is not listed, and is let in through the mesh", Position: &w.Source, Policies: []string{policy.GetName()},
-		})
-	}
-}
-
-// approvedAdmins are the hashes of those who may be admin without anybody being asked: all with whom a profile begins,
-// and then those who were approved or are admin already. Who is not listed any more is not among them.
-func (d *differ) approvedAdmins(w *WantProfile, h *HaveProfile, before []string) []string {
-	listed := map[string]bool{adminHash(w.Owner): true}
-	for _, g := range w.Grants {
-		if g.Role == adminRole {
-			listed[adminHash(g.Subject)] = true
-		}
-	}
-	approved := before
-	if h == nil {
-		approved = slices.Collect(maps.Keys(listed))
-	} else {
-		approved = append(slices.Clone(approved), adminHash(h.Profile.Spec.Owner))
-		for _, binding := range h.Bindings {
-			if len(binding.Subjects) == 1 && render.RoleShown(binding) == adminRole && render.IsContributorBinding(binding) {
-				approved = append(approved, adminHash(binding.Subjects[0]))
-			}
-		}
-	}
-	slices.Sort(approved)
-	return slices.Compact(slices.DeleteFunc(approved, func(hash string) bool { return !listed[hash] }))
 }

@@ -5,11 +5,6 @@ package pmr
 
 import (
 	"fmt"
-	"slices"
-
-	rbacv1 "k8s.io/api/rbac/v1"
-
-	"berth.dev/berth/internal/render"
 )
 
 // Limits say how much a list may change without somebody being asked.
@@ -99,74 +94,4 @@ func (l Limits) most(count int) int { return max(l.MaxRemovals, count*l.MaxRemov
 // takesAway says whether a ends somebody's access that was to last.
 func takesAway(a *Action) bool {
 	return (a.Type == RemoveContributor || a.Type == RepairContributor) && a.Risk == HighRisk && !a.expired
-}
-
-// holdAdmins marks the actions of w, from the first on, that make admins nobody approved, or leave none.
-func (d *differ) holdAdmins(w *WantProfile, h *HaveProfile, approved []string, first int) {
-	actions := d.plan.Actions[first:]
-	isAdmin := func(role string) bool {
-		clusterRole, _ := d.configOf(w).RoleNamed(role)
-		return clusterRole == "kubeflow-"+adminRole
-	}
-	for i := range actions {
-		a := &actions[i]
-		makesAdmin := a.Type == ChangeOwner || (a.Type == AddContributor || a.Type == ChangeContributor) && isAdmin(a.Role)
-		if makesAdmin && !d.rules.Limits.AllowNewAdmins && !slices.Contains(approved, adminHash(*a.Subject)) {
-			a.Held = LimitNewAdmin
-			d.exceeded("%s: %s would become %s of profile %q", LimitNewAdmin, a.Subject.Name, ownerOr(a), w.Name)
-		}
-	}
-	if d.rules.Limits.AllowLastAdmin || h == nil {
-		return
-	}
-	had, losing := 0, []*Action{}
-	stays := false
-	for i := range actions {
-		a := &actions[i]
-		lost := slices.ContainsFunc(a.Bindings, isAdminBinding)
-		gives := (a.Type == AddContributor || a.Type == ChangeContributor) && isAdmin(a.Role)
-		stays = stays || gives
-		if lost && !gives && !a.expired && a.Type != RepairContributor {
-			losing = append(losing, a)
-		}
-	}
-	for _, b := range h.Bindings {
-		if isAdminBinding(b) && b.DeletionTimestamp.IsZero() {
-			had++
-		}
-	}
-	if len(losing) == 0 || stays || had > bindingsOf(losing) {
-		return
-	}
-	for _, a := range losing {
-		if a.Held == "" {
-			a.Held = LimitLastAdmin
-		}
-	}
-	d.exceeded("%s: profile %q would lose the last contributor who is admin", LimitLastAdmin, w.Name)
-}
-
-func ownerOr(a *Action) string {
-	if a.Type == ChangeOwner {
-		return "owner"
-	}
-	return a.Role
-}
-
-// isAdminBinding says whether b makes a contributor admin.
-func isAdminBinding(b *rbacv1.RoleBinding) bool {
-	return render.IsContributorBinding(b) && render.RoleOf(b.RoleRef) == adminRole
-}
-
-// bindingsOf counts the bindings of admins that actions take away.
-func bindingsOf(actions []*Action) int {
-	count := 0
-	for _, a := range actions {
-		for _, b := range a.Bindings {
-			if isAdminBinding(b) {
-				count++
-			}
-		}
-	}
-	return count
 }

@@ -13,6 +13,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	"berth.dev/berth/internal/identity"
 	"berth.dev/berth/internal/render"
 )
@@ -38,8 +39,14 @@ func Lint(doc Document, rules LintRules) []Finding {
 			l.person(group.Source, "", "a member of the group "+group.Name, member)
 		}
 	}
-	if doc.Defaults != nil && doc.Defaults.Resources != nil {
-		l.resources("", doc.Defaults.Resources)
+	if d := doc.Defaults; d != nil {
+		if d.Resources != nil {
+			l.resources("", d.Resources)
+		}
+		l.metadata(d.Source, "", d.Labels, d.Annotations, d.Class)
+		for _, g := range d.Groups {
+			l.group("", g)
+		}
 	}
 	for i := range doc.Profiles {
 		l.profile(&doc.Profiles[i])
@@ -83,22 +90,37 @@ func (l *linter) profile(p *Profile) {
 	}
 	l.contributors(p)
 	for _, g := range p.Groups {
-		l.group(p, g)
+		l.group(p.Name, g)
 	}
-	for key := range united(p.Labels, p.Annotations) {
-		if strings.HasPrefix(key, "berth.dev/sync") {
-			l.add(Error, "reserved-key", p.Source, p.Name, "the key %q is what the sync itself notes on profiles: leave it out", key)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
-		problems := validation.IsQualifiedName(key)
-		problems = append(problems, validation.IsValidLabelValue(p.Labels[key])...)
-		if len(problems) > 0 {
-			l.add(Error, "invalid-label", p.Source, p.Name, "the label %s: %q can't be: %s", key, p.Labels[key], problems[0])
+	l.metadata(p.Source, p.Name, p.Labels, p.Annotations, p.Class)
+	for _, plugin := range p.Plugins {
+		if plugin.Kind != render.PluginAWSIAM && plugin.Kind != render.PluginWorkloadIdentity {
+			l.add(Warning, "unknown-plugin", plugin.Source, p.Name, "the plugin %q is none of %s and %s: nothing will come of it",
+				plugin.Kind, render.PluginWorkloadIdentity, render.PluginAWSIAM)
 		}
 	}
 	if p.Remove {
 		l.add(Error, "overlay", p.Source, p.Name, "remove is for overlays: take the profile %q out of the list", p.Name)
+	}
+}
+
+// metadata checks what a Profile is labelled and annotated with.
+func (l *linter) metadata(at Position, profile string, labels, annotations map[string]string, class string) {
+	check := func(code, what, key, value string, problems []string) {
+		if strings.HasPrefix(key, berthv1alpha1.SyncPrefix) {
+			l.add(Error, "reserved-key", at, profile, "the key %q is what the sync itself notes on profiles: leave it out", key)
+		} else if len(problems) > 0 {
+			l.add(Error, code, at, profile, "the %s %s: %q can't be: %s", what, key, value, problems[0])
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		check("invalid-label", "label", key, labels[key], append(validation.IsQualifiedName(key), validation.IsValidLabelValue(labels[key])...))
+	}
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		check("invalid-annotation", "annotation", key, annotations[key], validation.IsQualifiedName(strings.ToLower(key)))
+	}
+	if problems := validation.IsDNS1123Subdomain(class); class != "" && len(problems) > 0 {
+		l.add(Error, "invalid-class", at, profile, "no ProfileClass can be called %q: %s", class, problems[0])
 	}
 }
 
@@ -140,7 +162,7 @@ func (l *linter) contributors(p *Profile) {
 		if p.Owner.Kind == rbacv1.UserKind && p.Owner.Name == c.Name {
 			l.add(Warning, "contributor-is-owner", c.Source, p.Name, "%q owns %q, which is more than being %s: this entry does nothing", c.Name, p.Name, role)
 		}
-		l.expiry(p, c.Source, c.Name, c.Expires)
+		l.expiry(p.Name, c.Source, c.Name, c.Expires)
 		name := render.BindingNames(render.Contributor{Subject: user(c.Name), Role: role})[0]
 		if other, taken := byName[name]; taken && other != c.Name {
 			l.add(Note, "name-collision", c.Source, p.Name, "the RoleBindings of %q and %q in %q would both be called %q: the second gets a suffix, and the dashboard shows both",
@@ -153,22 +175,22 @@ func (l *linter) contributors(p *Profile) {
 	}
 }
 
-func (l *linter) group(p *Profile, g GroupGrant) {
+func (l *linter) group(profile string, g GroupGrant) {
 	if !l.groups[g.Name] {
-		l.add(Note, "external-group", g.Source, p.Name, "the group %q is not in this list: it is bound as one that the identity provider knows", g.Name)
+		l.add(Note, "external-group", g.Source, profile, "the group %q is not in this list: it is bound as one that the identity provider knows", g.Name)
 		if err := identity.CheckName(g.Name); err != nil {
-			l.add(Error, "invalid-subject", g.Source, p.Name, "a group of %q: %s", p.Name, err)
+			l.add(Error, "invalid-subject", g.Source, profile, "the group %q: %s", g.Name, err)
 		}
 	}
 	if problems := validation.IsDNS1123Label(g.Role); len(problems) > 0 {
-		l.add(Error, "unknown-value", g.Source, p.Name, "the role %q of the group %q is neither admin, edit or view nor the name of a role of a class", g.Role, g.Name)
+		l.add(Error, "unknown-value", g.Source, profile, "the role %q of the group %q is neither admin, edit or view nor the name of a role of a class", g.Role, g.Name)
 	}
-	l.expiry(p, g.Source, g.Name, g.Expires)
+	l.expiry(profile, g.Source, g.Name, g.Expires)
 }
 
-func (l *linter) expiry(p *Profile, at Position, name string, expires *Expiry) {
+func (l *linter) expiry(profile string, at Position, name string, expires *Expiry) {
 	if !expires.IsZero() && !l.rules.Now.IsZero() && !expires.Time().After(l.rules.Now) {
-		l.add(Warning, "expired", at, p.Name, "the access of %q to %q ended at %s: take the entry out", name, p.Name, expires.Time().Format(time.RFC3339))
+		l.add(Warning, "expired", at, profile, "the access of %q ended at %s: take the entry out", name, expires.Time().Format(time.RFC3339))
 	}
 }
 

@@ -17,9 +17,9 @@ type pair struct{ key, value *yaml.Node }
 
 // pairs are the keys of node with their values, those of merge keys included, each once: where one is there twice, the
 // last counts.
-func (d *decoder) pairs(node *yaml.Node, what string, depth int) ([]pair, bool) {
+func (d *decoder) pairs(node *yaml.Node, depth int) ([]pair, bool) {
 	if node.Kind != yaml.MappingNode {
-		return nil, d.fail("wrong-type", node, "%s must be a mapping", named(what))
+		return nil, d.fail("wrong-type", node, "%s must be a mapping", d.here())
 	}
 	var found []pair
 	var merged []*yaml.Node
@@ -29,16 +29,19 @@ func (d *decoder) pairs(node *yaml.Node, what string, depth int) ([]pair, bool) 
 		if key.Kind == yaml.AliasNode {
 			key = key.Alias
 		}
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			return nil, d.fail("wrong-type", key, "a key in %s is no text", named(what))
+			return nil, d.fail("wrong-type", key, "a key in %s is no text", d.here())
 		case key.Value == "<<" && key.Style == 0 || key.Tag == "!!merge":
 			merged = append(merged, value)
 			continue
 		}
 		if at, twice := index[key.Value]; twice {
 			d.add(d.lenient(), "duplicate-key", key, "the key %q is there twice in %s, first in line %d: the last would count",
-				key.Value, named(what), found[at].key.Line)
+				key.Value, d.here(), found[at].key.Line)
 			found[at] = pair{key, value}
 			continue
 		}
@@ -46,7 +49,7 @@ func (d *decoder) pairs(node *yaml.Node, what string, depth int) ([]pair, bool) 
 		found = append(found, pair{key, value})
 	}
 	for _, from := range merged {
-		more, ok := d.merged(from, what, depth+1)
+		more, ok := d.merged(from, depth+1)
 		if !ok {
 			return nil, false
 		}
@@ -61,22 +64,22 @@ func (d *decoder) pairs(node *yaml.Node, what string, depth int) ([]pair, bool) 
 }
 
 // merged are the pairs that a merge key brings: of one mapping, or of several, where the first counts.
-func (d *decoder) merged(from *yaml.Node, what string, depth int) ([]pair, bool) {
+func (d *decoder) merged(from *yaml.Node, depth int) ([]pair, bool) {
 	if from.Kind == yaml.AliasNode {
 		from = from.Alias
 	}
 	if d.left--; d.left < 0 || depth > maxDepth {
-		return nil, d.fail("too-large", from, "%s is too large or too deep: an alias may repeat itself", named(what))
+		return nil, d.fail("too-large", from, "%s is too large or too deep: an alias may repeat itself", d.here())
 	}
 	if from.Kind != yaml.SequenceNode {
-		return d.pairs(from, what, depth)
+		return d.pairs(from, depth)
 	}
 	var all []pair
 	for _, one := range from.Content {
 		if one.Kind == yaml.AliasNode {
 			one = one.Alias
 		}
-		more, ok := d.pairs(one, what, depth+1)
+		more, ok := d.pairs(one, depth+1)
 		if !ok {
 			return nil, false
 		}
@@ -89,45 +92,43 @@ func (d *decoder) merged(from *yaml.Node, what string, depth int) ([]pair, bool)
 	return all, true
 }
 
-func named(what string) string {
-	if what == "" {
-		return "the list"
-	}
-	return what
-}
-
 // field is a field of a struct.
 type field struct {
 	index    int
 	required bool
 }
 
-// shapes has the fields of each struct by their names in JSON.
-var shapes sync.Map
-
-func fieldsOf(of reflect.Type) map[string]field {
-	if known, ok := shapes.Load(of); ok {
-		return known.(map[string]field) //nolint:forcetypeassert // nothing else is stored
-	}
-	fields := map[string]field{}
-	for i := range of.NumField() {
-		name, options, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
-		if name != "-" && name != "" {
-			fields[name] = field{index: i, required: options != "omitempty"}
-		}
-	}
-	shapes.Store(of, fields)
-	return fields
+// shape is what a struct has.
+type shape struct {
+	// fields by their names in JSON.
+	fields map[string]field
+	// required are the names of those that must be there, sorted.
+	required []string
+	// source is the field that takes the position, or -1.
+	source int
 }
 
-// requiredOf are the names of the fields that must be there, sorted.
-func requiredOf(of reflect.Type) []string {
-	var names []string
-	for name, f := range fieldsOf(of) {
-		if f.required {
-			names = append(names, name)
+// shapes has the shape of each struct.
+var shapes sync.Map
+
+func shapeOf(of reflect.Type) shape {
+	if known, ok := shapes.Load(of); ok {
+		return known.(shape) //nolint:forcetypeassert // nothing else is stored
+	}
+	s := shape{fields: map[string]field{}, source: -1}
+	for i := range of.NumField() {
+		name, options, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+		switch {
+		case of.Field(i).Type == reflect.TypeFor[Position]():
+			s.source = i
+		case name != "-" && name != "":
+			s.fields[name] = field{index: i, required: options != "omitempty"}
+			if options != "omitempty" {
+				s.required = append(s.required, name)
+			}
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.Sort(s.required)
+	shapes.Store(of, s)
+	return s
 }

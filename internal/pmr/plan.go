@@ -153,8 +153,19 @@ func digest(actions []Action) string {
 		if a.Grant != nil && !a.Grant.Expires.IsZero() {
 			expires = a.Grant.Expires.Format(time.RFC3339)
 		}
-		if err := encoder.Encode([]any{a.Type, a.Profile, subject.Kind, subject.Namespace, subject.Name, a.Role, a.From, a.To, expires}); err != nil {
-			panic(err) // they are strings, and a hash takes all
+		var names []string
+		for _, b := range a.Bindings {
+			names = append(names, b.Name)
+		}
+		// What else a profile begins with is not in From and To.
+		var made any
+		if a.Type == CreateProfile {
+			made = []any{a.Target.Labels, a.Target.Annotations, a.Target.Spec}
+		}
+		if err := encoder.Encode([]any{
+			a.Type, a.Profile, subject.Kind, subject.Namespace, subject.Name, a.Role, a.From, a.To, expires, names, a.Policies, made,
+		}); err != nil {
+			panic(err) // it was read from YAML, and a hash takes all
 		}
 	}
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil))

@@ -46,8 +46,8 @@ type Input struct {
 const (
 	// maxFile is the largest file, in bytes.
 	maxFile = 64 << 20
-	// maxNodes is how many nodes a file may have, what aliases repeat counted each time.
-	maxNodes = 20 << 20
+	// maxRepeated is how many nodes aliases may repeat.
+	maxRepeated = 1 << 20
 )
 
 // Read reads a list. It is to be used only if none of the findings is an error.
@@ -57,6 +57,9 @@ func Read(in Input) (Document, []Finding) {
 	}
 	var whole Document
 	var findings []Finding
+	if len(in.Files) == 0 {
+		findings = []Finding{{Code: "empty", Severity: Error, Message: "there is no file to read a list from"}}
+	}
 	for i, file := range in.Files {
 		part, found := readFile(file, in.Validation)
 		findings = append(findings, found...)
@@ -79,20 +82,30 @@ func Read(in Input) (Document, []Finding) {
 }
 
 func readFile(file File, validation Validation) (Document, []Finding) {
-	d := decoder{file: file.Path, validation: validation, left: maxNodes}
+	d := decoder{file: file.Path, validation: validation}
 	var doc Document
 	root, ok := d.parse(file.Data)
 	if !ok {
 		return doc, d.findings
 	}
+	d.left = nodes(root) + maxRepeated
 	if validation == Compat && d.emptyProfiles(root) {
 		return Document{Source: d.at(root), Profiles: []Profile{}}, d.findings
 	}
-	d.decode(root, reflect.ValueOf(&doc).Elem(), "", 0)
+	d.decode(root, reflect.ValueOf(&doc).Elem(), 0)
 	if doc.APIVersion != "" && doc.APIVersion != APIVersion || doc.Kind != "" && doc.Kind != Kind {
 		d.fail("unknown-kind", root, "this is a %q of %q: leave apiVersion and kind out, or write %s and %s", doc.Kind, doc.APIVersion, APIVersion, Kind)
 	}
 	return doc, d.findings
+}
+
+// nodes counts node and what is below it, aliases as one.
+func nodes(node *yaml.Node) int {
+	count := 1
+	for _, content := range node.Content {
+		count += nodes(content)
+	}
+	return count
 }
 
 // parse returns the one document that data has.

@@ -24,6 +24,7 @@ const (
 	intScalar   scalarKind = "a number"
 	floatScalar scalarKind = "a number with a fraction"
 	timeScalar  scalarKind = "a date"
+	otherScalar scalarKind = "of a type of its own"
 )
 
 // What a plain scalar is taken for, as https://yaml.org/type/ has it for YAML 1.1.
@@ -74,15 +75,23 @@ func taggedKind(tag string) scalarKind {
 		return floatScalar
 	case "!!timestamp":
 		return timeScalar
+	case "!!str", "!", "":
+		return textScalar
 	}
-	return textScalar
+	return otherScalar
 }
+
+// maxDigits is more than any quantity has: reading a number takes longer than in proportion to its length.
+const maxDigits = 100
 
 // number is the value of a whole number of YAML 1.1 in the usual digits, and others as they are.
 func number(text string) string {
 	sign, digits := "", strings.ReplaceAll(text, "_", "")
 	if strings.HasPrefix(digits, "-") || strings.HasPrefix(digits, "+") {
 		sign, digits = strings.TrimPrefix(digits[:1], "+"), digits[1:]
+	}
+	if len(digits) > maxDigits {
+		return text
 	}
 	value := new(big.Int)
 	for part := range strings.SplitSeq(digits, ":") {

@@ -72,10 +72,10 @@ func (d *differ) unlisted(h *HaveProfile) {
 	name, rules, now := h.Profile.Name, d.rules.Stale, d.rules.Now
 	stale := StaleOf(h.Profile)
 	since := now
-	if stale == nil {
+	if stale == nil || stale.Since.IsZero() {
 		d.add(Action{Type: MarkStale, Profile: name, Risk: LowRisk, Reason: "it is listed no more"})
 		stale = &Stale{}
-	} else if !stale.Since.IsZero() {
+	} else {
 		since = stale.Since
 	}
 	due := func(after time.Duration) bool {
