@@ -193,10 +193,11 @@ const (
 	HeldByReport = "ReportOnly"
 )
 
-// HoldAll holds all actions.
+// HoldAll holds all actions. Where they wait for approval, access that was given with an end ends all the same.
 func (p *Plan) HoldAll(why string) {
 	for i := range p.Actions {
-		if p.Actions[i].Held == "" && !p.Actions[i].Drift {
+		ends := p.Actions[i].expired && why == HeldByMode
+		if p.Actions[i].Held == "" && !p.Actions[i].Drift && !ends {
 			p.Actions[i].Held = why
 		}
 	}
