@@ -41,6 +41,14 @@ const home = "profiles-system"
 // start runs the controllers under exactly the rights of the manifests, until the test ends.
 func start(t *testing.T, options ...controllertest.Option) client.Client {
 	t.Helper()
+	c := installed(t)
+	launch(t, options...)
+	return c
+}
+
+// installed gives the controllers the rights of the manifests.
+func installed(t *testing.T) client.Client {
+	t.Helper()
 	server := cluster.Use(t)
 	c := controllertest.Client(t, server.Config())
 	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home}})
@@ -66,9 +74,14 @@ func start(t *testing.T, options ...controllertest.Option) client.Client {
 			create(t, c, obj)
 		}
 	}
-	options = append([]controllertest.Option{func(o *controller.Options) { o.LeaderElectionNamespace = home }}, options...)
-	controllertest.Start(t, server.ServiceAccountConfig(t, home, "profiles-controller-service-account"), options...)
 	return c
+}
+
+// launch runs the controllers.
+func launch(t *testing.T, options ...controllertest.Option) *controllertest.Controllers {
+	t.Helper()
+	options = append([]controllertest.Option{func(o *controller.Options) { o.LeaderElectionNamespace = home }}, options...)
+	return controllertest.Start(t, cluster.Use(t).ServiceAccountConfig(t, home, "profiles-controller-service-account"), options...)
 }
 
 func create(t *testing.T, c client.Client, obj client.Object) {
