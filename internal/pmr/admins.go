@@ -29,8 +29,11 @@ func (d *differ) approvedAdmins(w *WantProfile, h *HaveProfile, before []string)
 	} else {
 		approved = append(slices.Clone(approved), adminHash(h.Profile.Spec.Owner))
 		for _, binding := range h.Bindings {
-			if len(binding.Subjects) == 1 && render.RoleShown(binding) == adminRole && render.IsContributorBinding(binding) {
-				approved = append(approved, adminHash(binding.Subjects[0]))
+			if render.RoleShown(binding) != adminRole || !render.IsContributorBinding(binding) {
+				continue
+			}
+			for _, subject := range binding.Subjects {
+				approved = append(approved, adminHash(subject))
 			}
 		}
 	}
@@ -41,6 +44,14 @@ func (d *differ) approvedAdmins(w *WantProfile, h *HaveProfile, before []string)
 // holdAdmins marks the actions of w, from the first on, that make admins nobody approved, or leave none.
 func (d *differ) holdAdmins(w *WantProfile, h *HaveProfile, approved []string, first int) {
 	actions := d.plan.Actions[first:]
+	if saved := SnapshotOf(h.Profile); saved != nil {
+		approved = slices.Clone(approved)
+		for _, c := range saved.Contributors { // they were admins before
+			if c.Role == adminRole {
+				approved = append(approved, adminHash(c.grant().Subject))
+			}
+		}
+	}
 	for i := range actions {
 		a := &actions[i]
 		if !d.makesAdmin(w, a) && a.Type != ChangeOwner || d.rules.Limits.AllowNewAdmins || slices.Contains(approved, adminHash(*a.Subject)) {
@@ -74,7 +85,8 @@ func (d *differ) holdAdmins(w *WantProfile, h *HaveProfile, approved []string, f
 		}
 		if lost := adminBindings(a); lost > 0 && a.Grant == nil || a.Type == ChangeContributor {
 			left -= lost
-			if lost > 0 && !a.expired && !d.makesAdmin(w, a) {
+			// What somebody made of a binding by hand is no admin that the list had.
+			if lost > 0 && !a.expired && !d.makesAdmin(w, a) && a.Type != RepairContributor {
 				losing = append(losing, a)
 			}
 		}

@@ -75,6 +75,19 @@ func (a *Action) carry(p *kubeflowv1.Profile, sync string, now time.Time) {
 	}
 }
 
+// Unrestored is restored with the snapshot that live has: who had access stays noted until they have it again, so that
+// being interrupted loses nobody.
+func Unrestored(restored, live *kubeflowv1.Profile) *kubeflowv1.Profile {
+	saved := SnapshotOf(live)
+	if saved == nil {
+		return restored
+	}
+	saved.Quota = nil // it is back already
+	p := restored.DeepCopy()
+	p.Annotations[berthv1alpha1.SnapshotAnnotation] = saved.Encode()
+	return p
+}
+
 // staleKeys are the annotations of a profile that is listed no more.
 var staleKeys = []string{berthv1alpha1.StaleAnnotation, berthv1alpha1.SnapshotAnnotation, berthv1alpha1.ApproveDeletionAnnotation}
 

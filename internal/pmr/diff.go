@@ -241,7 +241,8 @@ func (d *differ) change(w *WantProfile, h *HaveProfile, target *kubeflowv1.Profi
 		action(AdoptProfile, LowRisk, "", "", "it is listed, and was made by others")
 	}
 	quota := live.Spec.ResourceQuotaSpec
-	if _, stale := live.Annotations[berthv1alpha1.StaleAnnotation]; stale {
+	_, stale := live.Annotations[berthv1alpha1.StaleAnnotation]
+	if _, unfinished := live.Annotations[berthv1alpha1.SnapshotAnnotation]; stale || unfinished {
 		action(RestoreProfile, LowRisk, "", "", "it is listed again")
 		if saved := SnapshotOf(live); saved != nil && saved.Quota != nil {
 			quota = *saved.Quota

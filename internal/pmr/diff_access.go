@@ -37,8 +37,10 @@ func (d *differ) access(w *WantProfile, h *HaveProfile) {
 
 	if saved := SnapshotOf(h.Profile); saved != nil && !authoritative {
 		// Others added them; the list neither has them nor has taken them away.
+		config := d.configOf(w)
 		for _, c := range saved.Contributors {
-			if g := c.grant(); !c.Sync && !over[g.key()] {
+			_, known := config.RoleNamed(c.Role)
+			if g := c.grant(); known && !c.Sync && !over[g.key()] {
 				if _, listed := wanted[g.key()]; !listed {
 					wanted[g.key()] = g
 				}

@@ -80,7 +80,7 @@ func (l Limits) hold(plan *Plan, has managed) {
 		a := &plan.Actions[i]
 		switch {
 		case a.Held != "" || a.Drift:
-		case shrinks != "" && (takesAway(a) || a.Type == MarkStale || a.Type == RevokeAccess || a.Type == Quarantine):
+		case shrinks != "" && (takesAway(a) || ofStale(a)):
 			a.Held = shrinks
 		case tooMany && (takesAway(a) || a.Type == RevokeAccess):
 			a.Held = LimitRemovals
@@ -90,6 +90,15 @@ func (l Limits) hold(plan *Plan, has managed) {
 
 // most is how many of count may go at once.
 func (l Limits) most(count int) int { return max(l.MaxRemovals, count*l.MaxRemovalPercent/100) }
+
+// ofStale says whether a is done to a profile for not being listed.
+func ofStale(a *Action) bool {
+	switch a.Type { //nolint:exhaustive // the others are done to those that are listed
+	case MarkStale, RevokeAccess, Quarantine, MarkDeletable, DeleteProfile:
+		return true
+	}
+	return false
+}
 
 // takesAway says whether a ends somebody's access that was to last.
 func takesAway(a *Action) bool {

@@ -193,11 +193,13 @@ const (
 	HeldByReport = "ReportOnly"
 )
 
-// HoldAll holds all actions. What a sync notes for itself needs nobody's approval.
+// HoldAll holds all actions. Where they wait for approval, access that was given with an end ends all the same, and what a
+// sync notes for itself is noted.
 func (p *Plan) HoldAll(why string) {
 	for i := range p.Actions {
 		a := &p.Actions[i]
-		if a.Held == "" && !a.Drift && (a.Type != UpdateRecord || why == HeldByReport) {
+		free := why == HeldByMode && (a.expired || a.Type == UpdateRecord)
+		if a.Held == "" && !a.Drift && !free {
 			a.Held = why
 		}
 	}

@@ -34,6 +34,8 @@ type feed struct {
 	good *list
 	// told are the conditions of the last time that it was asked.
 	told []condition
+	// failures counts the passes in a row of which a part failed.
+	failures int
 	// seen is what the source had the last time, good or not.
 	seen pmrsource.Provenance
 }
@@ -94,6 +96,18 @@ func (f *feeds) later(known *feed, now time.Time, interval time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	known.next = now.Add(time.Duration(float64(interval) * (0.9 + 0.2*rand.Float64()))) //nolint:gosec // no secret
+}
+
+// retry notes whether a part of the last pass failed, and returns how long to wait before it is tried again.
+func (f *feeds) retry(known *feed, failed bool) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !failed {
+		known.failures = 0
+		return 0
+	}
+	known.failures++
+	return min(retryFirst<<min(known.failures-1, 16), retryLast) //nolint:mnd // far beyond the last, and no overflow
 }
 
 // leastInterval is how often a source is asked at most.

@@ -5,6 +5,7 @@ package profilesync_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -40,6 +41,14 @@ const home = "profiles-system"
 // start runs the controllers under exactly the rights of the manifests, until the test ends.
 func start(t *testing.T, options ...controllertest.Option) client.Client {
 	t.Helper()
+	c := installed(t)
+	launch(t, options...)
+	return c
+}
+
+// installed gives the controllers the rights of the manifests.
+func installed(t *testing.T) client.Client {
+	t.Helper()
 	server := cluster.Use(t)
 	c := controllertest.Client(t, server.Config())
 	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: home}})
@@ -65,9 +74,14 @@ func start(t *testing.T, options ...controllertest.Option) client.Client {
 			create(t, c, obj)
 		}
 	}
-	options = append([]controllertest.Option{func(o *controller.Options) { o.LeaderElectionNamespace = home }}, options...)
-	controllertest.Start(t, server.ServiceAccountConfig(t, home, "profiles-controller-service-account"), options...)
 	return c
+}
+
+// launch runs the controllers.
+func launch(t *testing.T, options ...controllertest.Option) *controllertest.Controllers {
+	t.Helper()
+	options = append([]controllertest.Option{func(o *controller.Options) { o.LeaderElectionNamespace = home }}, options...)
+	return controllertest.Start(t, cluster.Use(t).ServiceAccountConfig(t, home, "profiles-controller-service-account"), options...)
 }
 
 func create(t *testing.T, c client.Client, obj client.Object) {
@@ -101,24 +115,33 @@ func declare(t *testing.T, c client.Client, name, list string) {
 func newSync(t *testing.T, c client.Client, list, spec string) *berthv1alpha1.ProfileSync {
 	t.Helper()
 	s := &berthv1alpha1.ProfileSync{ObjectMeta: metav1.ObjectMeta{Name: testkit.Name(t, "sync")}}
-	if err := yaml.UnmarshalStrict([]byte("{interval: 1s}"), &s.Spec); err != nil {
+	if list != "" {
+		declare(t, c, s.Name, list)
+	}
+	if err := c.Create(t.Context(), written(t, s.Name, spec)); err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.UnmarshalStrict([]byte(spec), &s.Spec); err != nil {
-		t.Fatalf("%v in\n%s", err, spec)
-	}
-	if s.Spec.Source.Git == nil && s.Spec.Source.HTTP == nil && s.Spec.Source.ConfigMap == nil {
-		declare(t, c, s.Name, list)
-		s.Spec.Source.ConfigMap = &berthv1alpha1.ConfigMapSource{Name: s.Name}
-	}
-	if err := c.Create(t.Context(), s); err != nil {
+	if err := c.Get(t.Context(), client.ObjectKeyFromObject(s), s); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := client.IgnoreNotFound(c.Delete(t.Context(), s)); err != nil && t.Context().Err() == nil {
+		if err := client.IgnoreNotFound(c.Delete(context.WithoutCancel(t.Context()), s)); err != nil {
 			t.Error(err)
 		}
 	})
+	return s
+}
+
+// written is a sync as somebody writes it, without what the API server fills in.
+func written(t *testing.T, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	fields := map[string]any{"interval": "1s", "source": map[string]any{"configMap": map[string]any{"name": name}}}
+	if err := yaml.UnmarshalStrict([]byte(spec), &fields); err != nil {
+		t.Fatalf("%v in\n%s", err, spec)
+	}
+	s := &unstructured.Unstructured{Object: map[string]any{"spec": fields}}
+	s.SetGroupVersionKind(berthv1alpha1.GroupVersion.WithKind("ProfileSync"))
+	s.SetName(name)
 	return s
 }
 

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	"berth.dev/berth/internal/kube/apply"
@@ -115,7 +116,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, s *berthv1alpha1.ProfileSync
 	if err := r.report(ctx, s, status); err != nil {
 		return ctrl.Result{}, err
 	}
-	return r.again(s, feed, left, waiting), failed
+	again := r.again(s, feed, left, waiting)
+	if wait := r.feeds.retry(feed, failed != nil); failed != nil {
+		// Not an error of the whole: that would have it wait for longer and longer, and with it who waits for a namespace, or
+		// whose access ends.
+		log.FromContext(ctx).Error(failed, "Could not carry out all that the list asks for; it is tried again")
+		again.RequeueAfter = min(again.RequeueAfter, wait)
+	}
+	return again, nil
 }
 
 // gather reads the list and the cluster.

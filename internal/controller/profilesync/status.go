@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -152,11 +153,11 @@ func applied(s *berthv1alpha1.ProfileSync, left pmr.Plan, outcomes []enact.Outco
 	var failures []string
 	waiting := 0
 	for _, o := range outcomes {
-		if o.Err != nil {
+		switch {
+		case apierrors.IsConflict(o.Err) || apierrors.IsAlreadyExists(o.Err) || o.Waiting:
+			waiting++ // somebody else was faster, or has to be
+		case o.Err != nil:
 			failures = append(failures, o.Err.Error())
-		}
-		if o.Waiting {
-			waiting++
 		}
 	}
 	drift := 0
@@ -175,7 +176,7 @@ func applied(s *berthv1alpha1.ProfileSync, left pmr.Plan, outcomes []enact.Outco
 		}
 		return failed(berthv1alpha1.ConditionApplied, berthv1alpha1.ReasonRefused, firsts(texts, "entries of the list can't be carried out"))
 	case waiting > 0:
-		return failed(berthv1alpha1.ConditionApplied, berthv1alpha1.ReasonApplying, fmt.Sprintf("the namespaces of %d profiles are still being made", waiting))
+		return failed(berthv1alpha1.ConditionApplied, berthv1alpha1.ReasonApplying, fmt.Sprintf("%d profiles are still being made or changed", waiting))
 	case drift > 0 && s.Spec.Drift == "Report":
 		return failed(berthv1alpha1.ConditionApplied, berthv1alpha1.ReasonDriftReported, fmt.Sprintf("%d things were changed by hand, and are left so", drift))
 	}

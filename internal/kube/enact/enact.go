@@ -20,6 +20,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/kube/apply"
 	"berth.dev/berth/internal/pmr"
@@ -143,8 +144,25 @@ func (e *enactor) profile(ctx context.Context, actions []pmr.Action) Outcome {
 			outcome.Done = append(outcome.Done, *a)
 		}
 	}
-	outcome.Err = errors.Join(errs...)
+	if outcome.Err = errors.Join(errs...); outcome.Err == nil && slices.ContainsFunc(actions, restores) {
+		outcome.Err = e.restored(ctx, p)
+	}
 	return outcome
+}
+
+func restores(a pmr.Action) bool { return a.Type == pmr.RestoreProfile }
+
+// restored drops the snapshot of p: all whom it names have access again.
+func (e *enactor) restored(ctx context.Context, p *kubeflowv1.Profile) error {
+	if _, kept := p.Annotations[berthv1alpha1.SnapshotAnnotation]; !kept {
+		return nil
+	}
+	done := p.DeepCopy()
+	delete(done.Annotations, berthv1alpha1.SnapshotAnnotation)
+	if err := e.Client.Patch(ctx, done, client.MergeFrom(p), apply.FieldOwner); err != nil {
+		return fmt.Errorf("drop the snapshot of profile %q: %w", p.Name, err)
+	}
+	return nil
 }
 
 // own carries out what is about the Profile itself, and returns it.
@@ -166,6 +184,9 @@ func (e *enactor) own(ctx context.Context, actions []pmr.Action, outcome *Outcom
 		return nil, err
 	}
 	want := pmr.Carry(live, actions, e.Sync, e.Now())
+	if slices.ContainsFunc(actions, restores) && slices.ContainsFunc(actions, inNamespace) {
+		want = pmr.Unrestored(want, live)
+	}
 	if !equality.Semantic.DeepEqual(live, want) {
 		patch := client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{})
 		if err := e.Client.Patch(ctx, want, patch, apply.FieldOwner); err != nil {
