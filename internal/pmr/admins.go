@@ -29,7 +29,7 @@ func (d *differ) approvedAdmins(w *WantProfile, h *HaveProfile, before []string)
 	} else {
 		approved = append(slices.Clone(approved), adminHash(h.Profile.Spec.Owner))
 		for _, binding := range h.Bindings {
-			if render.RoleShown(binding) != adminRole || !render.IsContributorBinding(binding) {
+			if !isAdminBinding(binding) {
 				continue
 			}
 			for _, subject := range binding.Subjects {
@@ -111,7 +111,7 @@ func (d *differ) makesAdmin(w *WantProfile, a *Action) bool {
 
 // isAdminBinding says whether b makes a contributor admin.
 func isAdminBinding(b *rbacv1.RoleBinding) bool {
-	return render.IsContributorBinding(b) && render.RoleOf(b.RoleRef) == adminRole
+	return render.RoleOf(b.RoleRef) == adminRole && render.IsContributorBinding(b)
 }
 
 // adminBindings counts the bindings of admins that a takes away.

@@ -99,7 +99,7 @@ func (d *differ) later(moment time.Time) {
 // profile compares one that is listed. h is nil where it is not there.
 func (d *differ) profile(w *WantProfile, h *HaveProfile, have Have) {
 	d.plan.Contributors += len(w.Grants)
-	target := d.target(w, h)
+	target, state := d.target(w, h)
 	namespace := have.Namespaces[w.Name]
 	if h != nil {
 		namespace = h.Namespace
@@ -122,7 +122,7 @@ func (d *differ) profile(w *WantProfile, h *HaveProfile, have Have) {
 	d.managed.profiles++
 	first := len(d.plan.Actions)
 	d.change(w, h, target)
-	d.holdAdmins(w, h, StateOf(target).Admins, first)
+	d.holdAdmins(w, h, state.Admins, first)
 	if d.rules.ReportDrift {
 		d.drift(w, h, target, first)
 	}
@@ -174,8 +174,8 @@ const (
 	ReasonSubjectInvalid = "SubjectInvalid"
 )
 
-// target is the Profile as w wants it. What it does not speak of is as it is.
-func (d *differ) target(w *WantProfile, h *HaveProfile) *kubeflowv1.Profile {
+// target is the Profile as w wants it, and what the sync notes of it. What w does not speak of is as it is.
+func (d *differ) target(w *WantProfile, h *HaveProfile) (*kubeflowv1.Profile, State) {
 	p := &kubeflowv1.Profile{
 		TypeMeta:   metav1.TypeMeta{APIVersion: kubeflowv1.GroupVersion.String(), Kind: "Profile"},
 		ObjectMeta: metav1.ObjectMeta{Name: w.Name},
@@ -209,7 +209,7 @@ func (d *differ) target(w *WantProfile, h *HaveProfile) *kubeflowv1.Profile {
 	state.Labels, state.Annotations = sorted(slices.Collect(maps.Keys(w.Labels))), sorted(slices.Collect(maps.Keys(w.Annotations)))
 	state.Admins = d.approvedAdmins(w, h, state.Admins)
 	p.Annotations[berthv1alpha1.SyncStateAnnotation] = state.Encode()
-	return p
+	return p, state
 }
 
 // withKeys is live without the keys that the list had set before, and with those that it sets.
