@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/cgi" //nolint:gosec // for tests on this machine, with a Go of today
+	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -72,7 +72,7 @@ func (r repository) commit(list string) {
 }
 
 func TestSync_followsARepository(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // to find a free port
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
