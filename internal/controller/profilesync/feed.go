@@ -34,6 +34,8 @@ type feed struct {
 	good *list
 	// told are the conditions of the last time that it was asked.
 	told []condition
+	// took is how long the last comparison took.
+	took time.Duration
 	// failures counts the passes in a row of which a part failed.
 	failures int
 	// seen is what the source had the last time, good or not.
@@ -96,6 +98,22 @@ func (f *feeds) later(known *feed, now time.Time, interval time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	known.next = now.Add(time.Duration(float64(interval) * (0.9 + 0.2*rand.Float64()))) //nolint:gosec // no secret
+}
+
+// pace notes how long a comparison took.
+func (f *feeds) pace(known *feed, took time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known.took = took
+}
+
+// settled is how long changes of the cluster are waited for, so that many of them make one pass, and that a sync which has
+// much to look at does not look all the time.
+func (f *feeds) settled(name string) time.Duration {
+	known := f.of(name)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return min(max(settle, 20*known.took), settleMost) //nolint:mnd // a twentieth of the time
 }
 
 // retry notes whether a part of the last pass failed, and returns how long to wait before it is tried again.

@@ -98,7 +98,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, s *berthv1alpha1.ProfileSync
 	if in.list == nil || in.unreachable != nil {
 		return r.again(s, feed, pmr.Plan{}, 0), r.report(ctx, s, withoutPlan(s, metav1.NewTime(began), in))
 	}
+	looked := r.Now()
 	plan := decide(s, in) // pure
+	r.feeds.pace(feed, r.Now().Sub(looked))
 	if err := r.approve(ctx, s, &plan, in); err != nil {
 		return ctrl.Result{}, err
 	}

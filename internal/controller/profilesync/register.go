@@ -32,8 +32,11 @@ import (
 // workers is how many profiles of one sync are worked on at once. They mostly wait for the API server.
 const workers = 16
 
-// settle is how long changes of profiles and RoleBindings are waited for, so that many of them make one pass.
-const settle = 2 * time.Second
+// settle and settleMost bound how long changes of profiles and RoleBindings are waited for.
+const (
+	settle     = 2 * time.Second
+	settleMost = time.Minute
+)
 
 // retryFirst and retryLast bound the wait before something that failed is tried again.
 const (
@@ -85,7 +88,8 @@ func (r *Reconciler) soon(ctx context.Context, q queue) {
 		return
 	}
 	for i := range syncs.Items {
-		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: syncs.Items[i].Name}}, settle)
+		name := syncs.Items[i].Name
+		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}, r.feeds.settled(name))
 	}
 }
 
