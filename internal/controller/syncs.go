@@ -26,12 +26,8 @@ import (
 // followSyncs has the controller of profile syncs run as soon as the cluster serves them.
 func followSyncs(mgr ctrl.Manager, kinds *mesh.Kinds, c client.Client, recorder events.EventRecorder, o Options) error {
 	known := classes.Classes{Reader: mgr.GetClient(), Served: kinds.Served}
-	direct, err := client.New(mgr.GetConfig(), client.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()})
-	if err != nil {
-		return fmt.Errorf("set up profile syncs: %w", err)
-	}
 	syncs := profilesync.New(profilesync.Options{
-		Client: c, Direct: direct, Recorder: recorder, Config: o.Render, Now: time.Now,
+		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Config: o.Render, Now: time.Now,
 		Classes: known.List, Namespace: o.secretNamespace(),
 	})
 	hooks := &webhooks{syncs: syncs}

@@ -85,7 +85,9 @@ func (h *HaveProfile) binding(g *Grant, config render.Config, sync string) *rbac
 		}
 	}
 	binding := render.ContributorBinding(h.Profile, config, g.Contributor, name).Resource.(*rbacv1.RoleBinding) //nolint:forcetypeassert // it renders nothing else
-	metav1.SetMetaDataLabel(&binding.ObjectMeta, berthv1alpha1.SyncLabel, sync)
+	if !g.Restored {
+		metav1.SetMetaDataLabel(&binding.ObjectMeta, berthv1alpha1.SyncLabel, sync)
+	}
 	for key, value := range g.Annotations() {
 		metav1.SetMetaDataAnnotation(&binding.ObjectMeta, key, value)
 	}

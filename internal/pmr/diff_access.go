@@ -182,7 +182,10 @@ func (d *differ) give(w *WantProfile, missing []Grant, extra *[]held) {
 			Type: AddContributor, Profile: w.Name, Subject: &missing[i].Subject, Role: g.Role, Risk: LowRisk,
 			Reason: "is listed", Position: &w.Source, Grant: &missing[i],
 		}
-		if g.Group != "" {
+		switch {
+		case g.Restored:
+			a.Reason = "had access before the profile was listed no more"
+		case g.Group != "":
 			a.Reason = "is in the group " + g.Group
 		}
 		if clusterRole, _ := config.RoleNamed(g.Role); clusterRole == "kubeflow-"+adminRole {

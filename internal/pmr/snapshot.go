@@ -106,5 +106,5 @@ func (c SnapshotContributor) grant() Grant {
 	if c.Kind != rbacv1.ServiceAccountKind {
 		subject.APIGroup = rbacv1.GroupName
 	}
-	return Grant{Contributor: render.Contributor{Subject: subject, Role: c.Role}}
+	return Grant{Contributor: render.Contributor{Subject: subject, Role: c.Role}, Restored: true}
 }

@@ -56,6 +56,8 @@ type Grant struct {
 	Reason  string
 	// Group is the group of the list through which it came, or empty.
 	Group string
+	// Restored is set where others gave it, before the profile was stale: it is theirs again, not the list's.
+	Restored bool `json:",omitempty"`
 }
 
 // key tells grants of one profile apart.

@@ -27,7 +27,7 @@ import (
 // cluster is one that a list is for.
 type cluster struct {
 	client  client.Client
-	direct  client.Client
+	direct  client.Reader
 	have    func(context.Context) (pmr.Have, error)
 	classes func(context.Context) ([]berthv1alpha1.ProfileClass, error)
 	// remote is set for another one than the controller's own.

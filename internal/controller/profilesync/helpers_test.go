@@ -28,6 +28,18 @@ import (
 
 type profileType = kubeflowv1.Profile
 
+const patience = controllertest.Patience
+
+// said says whether the condition of s speaks of text.
+func said(s *berthv1alpha1.ProfileSync, conditionType, text string) error {
+	for _, have := range s.Status.Conditions {
+		if have.Type == conditionType && strings.Contains(have.Message, text) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not say %q: %+v", conditionType, text, s.Status.Conditions)
+}
+
 // listOf is a list of profiles.
 func listOf(entries ...string) string {
 	if len(entries) == 0 {

@@ -29,8 +29,8 @@ import (
 type Options struct {
 	// Client reads from a cache that sees what was written before, and writes.
 	Client client.Client
-	// Direct reads and writes past the cache.
-	Direct client.Client
+	// Direct reads past the cache.
+	Direct client.Reader
 	// Recorder records Events.
 	Recorder events.EventRecorder
 	// Config is the configuration for all profiles.

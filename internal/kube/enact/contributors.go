@@ -57,7 +57,9 @@ func (e *enactor) give(ctx context.Context, p *kubeflowv1.Profile, g pmr.Grant) 
 			return errors.New("a binding is rendered as something else")
 		}
 		made.Labels = maps.Clone(made.Labels)
-		made.Labels[berthv1alpha1.SyncLabel] = e.Sync
+		if !g.Restored {
+			made.Labels[berthv1alpha1.SyncLabel] = e.Sync
+		}
 		maps.Copy(made.Annotations, g.Annotations())
 		err := e.Client.Create(ctx, made, apply.FieldOwner)
 		if err == nil {

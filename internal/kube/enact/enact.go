@@ -31,8 +31,8 @@ import (
 type Options struct {
 	// Client writes, and reads Profiles and Namespaces. If it has a cache, that sees what was written before.
 	Client client.Client
-	// Direct reads, and writes, what is seldom needed, past the cache: one that waits to see a write would begin to watch.
-	Direct client.Client
+	// Direct reads what is seldom needed, past the cache.
+	Direct client.Reader
 	// Sync is the name of the sync.
 	Sync string
 	// ConfigOf is the configuration for profiles of a class, empty for the default one.

@@ -74,7 +74,9 @@ func (e *enactor) eachNotebook(ctx context.Context, namespace string, change fun
 		if maps.Equal(changed.Annotations, notebook.Annotations) {
 			continue
 		}
-		if err := e.Direct.Patch(ctx, changed, client.MergeFrom(notebook), apply.FieldOwner); client.IgnoreNotFound(err) != nil {
+		// There is no cache of notebooks, and none is to be made for seeing this write in it.
+		err := e.Client.Patch(ctx, changed, client.MergeFrom(notebook), apply.FieldOwner, client.DisableReadYourWritesConsistency)
+		if client.IgnoreNotFound(err) != nil {
 			errs = append(errs, fmt.Errorf("stop or start notebook %q of profile %q: %w", notebook.Name, namespace, err))
 		}
 	}
