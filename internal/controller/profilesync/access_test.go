@@ -143,4 +143,6 @@ func TestSync_policiesFollowTheMeshMode(t *testing.T) {
 }
 
 // optionsFrom has a watch begin where a list ended.
-func optionsFrom(version string) *metav1.ListOptions { return &metav1.ListOptions{ResourceVersion: version} }
+func optionsFrom(version string) *metav1.ListOptions {
+	return &metav1.ListOptions{ResourceVersion: version}
+}

@@ -34,11 +34,11 @@ func TestSync_changesTheOwner(t *testing.T) {
 	user := func(name string) string { return "{kind: User, name: " + name + "@example.com}" }
 	account := func(name string) string { return "{kind: ServiceAccount, name: " + name + "}" }
 	for title, tc := range map[string]struct{ from, to, kind, name string }{
-		"of a user to a user":             {user("olga"), user("otto"), rbacv1.UserKind, "otto@example.com"},
-		"of a user to an account":         {user("olga"), account("robot"), rbacv1.ServiceAccountKind, "robot"},
-		"of an account to a user":         {account("robot"), user("otto"), rbacv1.UserKind, "otto@example.com"},
-		"of an account to another":        {account("robot"), account("droid"), rbacv1.ServiceAccountKind, "droid"},
-		"to somebody who is in it":        {user("olga"), user("ann"), rbacv1.UserKind, "ann@example.com"},
+		"of a user to a user":      {user("olga"), user("otto"), rbacv1.UserKind, "otto@example.com"},
+		"of a user to an account":  {user("olga"), account("robot"), rbacv1.ServiceAccountKind, "robot"},
+		"of an account to a user":  {account("robot"), user("otto"), rbacv1.UserKind, "otto@example.com"},
+		"of an account to another": {account("robot"), account("droid"), rbacv1.ServiceAccountKind, "droid"},
+		"to somebody who is in it": {user("olga"), user("ann"), rbacv1.UserKind, "ann@example.com"},
 	} {
 		t.Run(title, func(t *testing.T) {
 			team := testkit.Name(t, "team")

@@ -88,7 +88,9 @@ func TestSync_staleProfileIsDeletedAfterAllStagesAndAnApproval(t *testing.T) {
 		if err := c.List(t.Context(), &list, client.InNamespace(metav1.NamespaceDefault)); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(list.Items, func(e eventsv1.Event) bool { return e.Regarding.UID == p.UID && e.Reason == "Stale" && e.Type == "Warning" }) {
+		if !slices.ContainsFunc(list.Items, func(e eventsv1.Event) bool {
+			return e.Regarding.UID == p.UID && e.Reason == "Stale" && e.Type == "Warning"
+		}) {
 			return fmt.Errorf("there is no Event Stale on %s", team)
 		}
 		return nil
