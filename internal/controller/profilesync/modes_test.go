@@ -185,7 +185,7 @@ func TestSync_lastGoodListStaysInForce(t *testing.T) {
 		awaitAccess(t, c, team, at("ann:edit")...)
 	}
 	for title, broken := range map[string]string{
-		"an unknown key": listOf(entry(team, "contributor: []")), "no YAML": "profiles: [", "no list": "teams: []",
+		"an unknown key": listOf(entry(team, "members: []")), "no YAML": "profiles: [", "no list": "teams: []",
 		"a name that is there twice": listOf(entry(team), entry(team)),
 	} {
 		declare(t, c, s.Name, broken)
