@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -131,7 +130,7 @@ func TestRead_overlays(t *testing.T) {
 	}
 }
 
-// Few bytes of aliases can mean more than fits into memory.
+// Few bytes of aliases can mean more than fits into memory, and more than can be read before the tests' time is up.
 func TestRead_bombs(t *testing.T) {
 	laughs := "users:\n- &a0 [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
 	for i := range 9 {
@@ -154,11 +153,7 @@ func TestRead_bombs(t *testing.T) {
 	}
 	for name, text := range cases {
 		t.Run(name, func(t *testing.T) {
-			start := time.Now()
 			_, findings := pmr.Read(pmr.Input{Files: []pmr.File{file("", text)}})
-			if took := time.Since(start); took > 10*time.Second {
-				t.Errorf("it took %s", took)
-			}
 			if !pmr.HasErrors(findings) || len(findings) > 1001 {
 				t.Errorf("%d findings: %v", len(findings), findings[:min(len(findings), 3)])
 			}

@@ -46,8 +46,8 @@ type Input struct {
 const (
 	// maxFile is the largest file, in bytes.
 	maxFile = 64 << 20
-	// maxRepeated is how many nodes aliases may repeat.
-	maxRepeated = 1 << 20
+	// maxRepeated is how many nodes aliases may repeat: 25 for each of 10,000 profiles.
+	maxRepeated = 250_000
 )
 
 // Read reads a list. It is to be used only if none of the findings is an error.
