@@ -67,7 +67,7 @@ func TestSync_approvedAndDeletedByCommands(t *testing.T) {
 	}}
 	s := &berthv1alpha1.ProfileSync{ObjectMeta: metav1.ObjectMeta{Name: "teams"}, Spec: berthv1alpha1.ProfileSyncSpec{
 		Source: berthv1alpha1.SyncSource{ConfigMap: &berthv1alpha1.ConfigMapSource{Name: "teams"}}, Mode: berthv1alpha1.SyncPlan,
-		Stale: berthv1alpha1.StalePolicy{GracePeriod: metav1.Duration{}, DeletionPolicy: "Delete"},
+		Stale: berthv1alpha1.StalePolicy{GracePeriod: &metav1.Duration{}, DeletionPolicy: "Delete"},
 	}}
 	for _, obj := range []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: platform}}, list, s} {
 		if err := c.Create(t.Context(), obj); err != nil {

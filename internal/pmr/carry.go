@@ -5,7 +5,6 @@ package pmr
 
 import (
 	"maps"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,16 +23,17 @@ func Carry(live *kubeflowv1.Profile, actions []Action, sync string, now time.Tim
 	if p.Annotations == nil {
 		p.Annotations = map[string]string{}
 	}
+	before := StateOf(live)
 	for _, a := range actions {
 		if a.Held == "" && !a.Drift {
-			a.carry(p, sync, now)
+			a.carry(p, before, sync, now)
 		}
 	}
 	return p
 }
 
-// carry changes p as a says.
-func (a *Action) carry(p *kubeflowv1.Profile, sync string, now time.Time) {
+// carry changes p as a says. before is what the sync noted of it the last time.
+func (a *Action) carry(p *kubeflowv1.Profile, before State, sync string, now time.Time) {
 	switch a.Type { //nolint:exhaustive // the others are about other objects
 	case AdoptProfile:
 		p.Labels[berthv1alpha1.SyncLabel] = sync
@@ -52,8 +52,10 @@ func (a *Action) carry(p *kubeflowv1.Profile, sync string, now time.Time) {
 	case ChangePlugins:
 		p.Spec.Plugins = a.Target.Spec.Plugins
 	case ChangeMetadata:
-		takeOver(p.Labels, a.Target.Labels)
-		takeOver(p.Annotations, a.Target.Annotations)
+		// Others may have set keys of theirs since the plan was made: those stay.
+		listed := StateOf(a.Target)
+		p.Labels = withKeys(p.Labels, before.Labels, only(a.Target.Labels, listed.Labels))
+		p.Annotations = withKeys(p.Annotations, before.Annotations, only(a.Target.Annotations, listed.Annotations))
 		a.carryRecord(p)
 	case UpdateRecord:
 		a.carryRecord(p)
@@ -95,17 +97,13 @@ func (a *Action) carryRecord(p *kubeflowv1.Profile) {
 	p.Annotations[berthv1alpha1.SyncStateAnnotation] = a.Target.Annotations[berthv1alpha1.SyncStateAnnotation]
 }
 
-// takeOver makes live what want is, but for what the sync notes for itself.
-func takeOver(live, want map[string]string) {
-	maps.DeleteFunc(live, func(key, _ string) bool {
-		_, stays := want[key]
-		return !stays && !strings.HasPrefix(key, berthv1alpha1.SyncPrefix)
-	})
-	for key, value := range want {
-		if !strings.HasPrefix(key, berthv1alpha1.SyncPrefix) {
-			live[key] = value
-		}
+// only are those of pairs that have one of the keys.
+func only(pairs map[string]string, keys []string) map[string]string {
+	out := make(map[string]string, len(keys))
+	for _, key := range keys {
+		out[key] = pairs[key]
 	}
+	return out
 }
 
 func note(p *kubeflowv1.Profile, change func(*Stale)) {

@@ -154,10 +154,13 @@ func (d *differ) mayManage(w *WantProfile, h *HaveProfile) bool {
 		return false
 	case owner == d.rules.Sync:
 		return true
+	case h.Profile.Annotations[berthv1alpha1.AdoptBySyncAnnotation] == d.rules.Sync:
+		return true // an administrator says so, of another sync's, too
 	case owner != "":
-		d.problem(w.Name, ReasonOtherSync, "the profile %q belongs to the ProfileSync %q: take it out of one of the two lists", w.Name, owner)
+		d.problem(w.Name, ReasonOtherSync, "the profile %q belongs to the ProfileSync %q: take it out of one of the two lists, or, if it is to be this one's, "+
+			"run: kubectl annotate profiles.kubeflow.org %s %s=%s", w.Name, owner, w.Name, berthv1alpha1.AdoptBySyncAnnotation, d.rules.Sync)
 		return false
-	case d.rules.AdoptAnnotated && h.Profile.Annotations[berthv1alpha1.AdoptBySyncAnnotation] != d.rules.Sync:
+	case d.rules.AdoptAnnotated:
 		d.problem(w.Name, ReasonNotAdopted, "the profile %q was not made by this ProfileSync; if it is to be kept equal to the list, run: "+
 			"kubectl annotate profiles.kubeflow.org %s %s=%s", w.Name, w.Name, berthv1alpha1.AdoptBySyncAnnotation, d.rules.Sync)
 		return false
@@ -237,7 +240,7 @@ func (d *differ) change(w *WantProfile, h *HaveProfile, target *kubeflowv1.Profi
 		d.add(Action{Type: kind, Profile: w.Name, From: from, To: to, Risk: risk, Reason: reason, Position: &w.Source, Target: target})
 		return &d.plan.Actions[len(d.plan.Actions)-1]
 	}
-	if h.sync() == "" {
+	if h.sync() != d.rules.Sync {
 		action(AdoptProfile, LowRisk, "", "", "it is listed, and was made by others")
 	}
 	quota := live.Spec.ResourceQuotaSpec
@@ -261,7 +264,7 @@ func (d *differ) change(w *WantProfile, h *HaveProfile, target *kubeflowv1.Profi
 	if w.Plugins != nil && !samePlugins(live.Spec.Plugins, w.Plugins) {
 		action(ChangePlugins, HighRisk, pluginText(live.Spec.Plugins), pluginText(w.Plugins), "the list has other plugins")
 	}
-	if h.sync() != "" && live.Annotations[berthv1alpha1.SyncStateAnnotation] != target.Annotations[berthv1alpha1.SyncStateAnnotation] {
+	if h.sync() == d.rules.Sync && live.Annotations[berthv1alpha1.SyncStateAnnotation] != target.Annotations[berthv1alpha1.SyncStateAnnotation] {
 		action(UpdateRecord, LowRisk, "", "", "what the sync notes of it has changed")
 	}
 	d.access(w, h)

@@ -36,7 +36,9 @@ func pairedPolicies(h *HaveProfile, actions []Action) map[string]bool {
 	}
 	paired := make(map[string]bool, len(h.Bindings))
 	for _, binding := range h.Bindings {
-		paired[render.ContributorPolicyName(binding.Name)] = true
+		if render.IsContributorBinding(binding) {
+			paired[render.ContributorPolicyName(binding.Name)] = true
+		}
 	}
 	return paired
 }

@@ -149,6 +149,12 @@ func (e *exporter) access(h *HaveProfile) {
 			text(binding.RoleRef.Kind+" "+binding.RoleRef.Name), asJSON(subjectNames(binding)),
 			text(binding.Annotations[kubeflowv1.UserAnnotation]), text(binding.Annotations[kubeflowv1.RoleAnnotation]))
 	}
+	for _, binding := range slices.SortedFunc(slices.Values(h.Bindings), byName) {
+		if !render.IsContributorBinding(binding) && Concerns(binding) {
+			e.line("  # Not listed: the RoleBinding %s gives %s to %s, without the annotations user and role of a contributor. Syncs leave it alone.",
+				text(binding.Name), text(render.RoleShown(binding)), asJSON(subjectNames(binding)))
+		}
+	}
 	e.strays(w, h, has)
 }
 

@@ -5,6 +5,7 @@ package pmr
 
 import (
 	"encoding/json"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -12,6 +13,7 @@ import (
 
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
+	"berth.dev/berth/internal/render"
 )
 
 // Have is what a cluster has.
@@ -27,10 +29,19 @@ type HaveProfile struct {
 	Profile *kubeflowv1.Profile
 	// Namespace is nil as long as there is none.
 	Namespace *corev1.Namespace
-	// Bindings and Policies are the RoleBindings and AuthorizationPolicies of the namespace. Those that are no
-	// contributors' are skipped.
+	// Bindings are the RoleBindings of the namespace that Concerns, and Policies the AuthorizationPolicies of contributors.
 	Bindings []*rbacv1.RoleBinding
 	Policies []metav1.Object
+}
+
+// Concerns says whether binding is a contributor's, or gives such a role to others besides those that every profile has:
+// the latter are told of, and left alone.
+func Concerns(binding *rbacv1.RoleBinding) bool {
+	if render.IsContributorBinding(binding) {
+		return true
+	}
+	standard := []string{render.OwnerBindingName, render.EditorName, render.ViewerName}
+	return render.RoleShown(binding) != "" && !slices.Contains(standard, binding.Name)
 }
 
 // sync is the name of the sync whose own the profile is, or empty.

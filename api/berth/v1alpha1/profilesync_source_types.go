@@ -34,7 +34,7 @@ type SyncSource struct {
 	// timeout is how long reading may take.
 	// +optional
 	// +kubebuilder:default="60s"
-	Timeout metav1.Duration `json:"timeout,omitempty"`
+	Timeout metav1.Duration `json:"timeout,omitzero"`
 }
 
 // GitSource is a git repository.

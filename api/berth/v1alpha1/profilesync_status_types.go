@@ -85,7 +85,10 @@ type SyncApproval struct {
 	// held is how many actions it let through.
 	// +required
 	Held int32 `json:"held"`
-	// done is set when all of them were carried out.
+	// time is when it was noted. What could not be carried out within an hour needs another approval.
+	// +optional
+	Time *metav1.Time `json:"time,omitempty"`
+	// done is set when all of them were carried out, or the hour is over.
 	// +optional
 	Done bool `json:"done,omitempty"`
 }

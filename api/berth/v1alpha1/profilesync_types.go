@@ -71,7 +71,7 @@ type ProfileSyncSpec struct {
 	// profiles and RoleBindings are noticed at once.
 	// +optional
 	// +kubebuilder:default="5m"
-	Interval metav1.Duration `json:"interval,omitempty"`
+	Interval metav1.Duration `json:"interval,omitzero"`
 	// suspend stops everything, except that access which has an end ends.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -140,7 +140,7 @@ type StalePolicy struct {
 	// gracePeriod is how long it takes until the profile may be deleted.
 	// +optional
 	// +kubebuilder:default="720h"
-	GracePeriod metav1.Duration `json:"gracePeriod,omitempty"`
+	GracePeriod *metav1.Duration `json:"gracePeriod,omitempty"`
 	// deletionPolicy is Retain, or Delete, which deletes profiles after the grace period that somebody approved of by
 	// name: berth stale approve NAME.
 	// +optional

@@ -34,10 +34,23 @@ type cluster struct {
 	remote bool
 }
 
-// clusters are the remote ones, by the hash of their kubeconfig.
+// clusters are the remote ones, by the names of their syncs.
 type clusters struct {
 	mu    sync.Mutex
-	known map[[sha256.Size]byte]client.Client
+	known map[string]remote
+}
+
+// remote is the cluster of a kubeconfig, which has a hash.
+type remote struct {
+	hash   [sha256.Size]byte
+	client client.Client
+}
+
+// forget drops the cluster of a sync that is gone.
+func (c *clusters) forget(sync string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, sync)
 }
 
 // remoteTimeout is how long one request to a remote cluster may take.
@@ -57,7 +70,7 @@ func (r *Reconciler) cluster(ctx context.Context, s *berthv1alpha1.ProfileSync) 
 	if !found {
 		return cluster{}, fmt.Errorf("the Secret %q has no entry %q: it is to be a kubeconfig", ref.Name, ref.Key)
 	}
-	c, err := r.clusters.of(text)
+	c, err := r.clusters.of(s.Name, text)
 	if err != nil {
 		return cluster{}, fmt.Errorf("the kubeconfig in Secret %q can't be used: %w", ref.Name, err)
 	}
@@ -74,13 +87,13 @@ func (r *Reconciler) cluster(ctx context.Context, s *berthv1alpha1.ProfileSync) 
 	}, nil
 }
 
-// of returns a client for a kubeconfig.
-func (c *clusters) of(text []byte) (client.Client, error) {
+// of returns a client for the kubeconfig of a sync.
+func (c *clusters) of(sync string, text []byte) (client.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := sha256.Sum256(text)
-	if known := c.known[key]; known != nil {
-		return known, nil
+	hash := sha256.Sum256(text)
+	if known := c.known[sync]; known.client != nil && known.hash == hash {
+		return known.client, nil
 	}
 	parsed, err := clientcmd.Load(text)
 	if err != nil {
@@ -103,9 +116,9 @@ func (c *clusters) of(text []byte) (client.Client, error) {
 		return nil, fmt.Errorf("set up a client: %w", err)
 	}
 	if c.known == nil {
-		c.known = map[[sha256.Size]byte]client.Client{}
+		c.known = map[string]remote{}
 	}
-	c.known[key] = made
+	c.known[sync] = remote{hash, made}
 	return made, nil
 }
 

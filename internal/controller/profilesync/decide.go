@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
@@ -16,6 +17,13 @@ import (
 	"berth.dev/berth/internal/pmr"
 	"berth.dev/berth/internal/render"
 )
+
+// defaultGrace is that of the custom resource definition, for syncs that were never stored.
+const defaultGrace = 30 * 24 * time.Hour
+
+// approvalAge is how long an approval is carried out: what can't be done for longer is asked about anew, as others may
+// have changed the cluster since.
+const approvalAge = time.Hour
 
 // rules are how a list is compared with a cluster, as the spec of s says.
 func rules(s *berthv1alpha1.ProfileSync, config render.Config, classes []berthv1alpha1.ProfileClass, own string, now time.Time) pmr.Rules {
@@ -30,8 +38,10 @@ func rules(s *berthv1alpha1.ProfileSync, config render.Config, classes []berthv1
 	limits.AllowEmpty = s.Spec.Limits.AllowEmpty
 	limits.AllowNewAdmins, limits.AllowLastAdmin = s.Spec.Limits.AllowNewAdmins, s.Spec.Limits.AllowLastAdmin
 	stale := pmr.StaleRules{
-		RevokeAfter: s.Spec.Stale.RevokeAfter.Duration, GracePeriod: s.Spec.Stale.GracePeriod.Duration,
-		Delete: s.Spec.Stale.DeletionPolicy == "Delete",
+		RevokeAfter: s.Spec.Stale.RevokeAfter.Duration, GracePeriod: defaultGrace, Delete: s.Spec.Stale.DeletionPolicy == "Delete",
+	}
+	if grace := s.Spec.Stale.GracePeriod; grace != nil {
+		stale.GracePeriod = grace.Duration
 	}
 	if after := s.Spec.Stale.QuarantineAfter; after != nil {
 		stale.QuarantineAfter = &after.Duration
@@ -60,7 +70,7 @@ func rules(s *berthv1alpha1.ProfileSync, config render.Config, classes []berthv1
 func (r *Reconciler) approve(ctx context.Context, s *berthv1alpha1.ProfileSync, plan *pmr.Plan, in input) error {
 	held := plan.Held()
 	running := s.Status.Approval
-	if running != nil && !running.Done && running.Want == in.list.hash && len(held) <= int(running.Held) {
+	if r.inForce(running, in) && len(held) <= int(running.Held) {
 		if len(held) > 0 && s.Spec.Mode != berthv1alpha1.SyncReport {
 			plan.Release()
 		}
@@ -71,13 +81,19 @@ func (r *Reconciler) approve(ctx context.Context, s *berthv1alpha1.ProfileSync, 
 		return nil
 	}
 	noted := *s.Status.DeepCopy()
-	noted.Approval = &berthv1alpha1.SyncApproval{Digest: given, Want: in.list.hash, Held: count(len(held))}
+	now := metav1.NewTime(r.Now())
+	noted.Approval = &berthv1alpha1.SyncApproval{Digest: given, Want: in.list.hash, Held: count(len(held)), Time: &now}
 	if err := r.report(ctx, s, noted); err != nil {
 		return err
 	}
 	r.event(s, nil, "Approved", fmt.Sprintf("the plan %s is carried out: %d actions had been held", given, len(held)))
 	plan.Release()
 	return r.dropApproval(ctx, s, given)
+}
+
+// inForce says whether an approval that was noted is still being carried out.
+func (r *Reconciler) inForce(a *berthv1alpha1.SyncApproval, in input) bool {
+	return a != nil && !a.Done && a.Want == in.list.hash && a.Time != nil && r.Now().Sub(a.Time.Time) < approvalAge
 }
 
 // dropApproval takes an approval off s that was noted.

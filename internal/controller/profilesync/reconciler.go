@@ -82,9 +82,7 @@ type input struct {
 // Reconcile makes the cluster equal to the list of s. The outline below is the whole controller.
 func (r *Reconciler) Reconcile(ctx context.Context, s *berthv1alpha1.ProfileSync) (ctrl.Result, error) {
 	if !s.DeletionTimestamp.IsZero() {
-		r.feeds.forget(s.Name)
-		forgetMetrics(s.Name)
-		return ctrl.Result{}, nil // the profiles stay, and everybody in them
+		return ctrl.Result{}, nil
 	}
 	began := r.Now()
 	if s.Spec.Suspend {

@@ -11,6 +11,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -63,7 +64,18 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (hurry func(ctx context.Context,
 			MaxConcurrentReconciles: 4, //nolint:mnd // syncs, each of which works on many profiles at once
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryLast),
 		}).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+		Complete(reconcile.Func(func(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+			s := &berthv1alpha1.ProfileSync{}
+			err := mgr.GetClient().Get(ctx, request.NamespacedName, s)
+			if apierrors.IsNotFound(err) {
+				r.forget(request.Name)
+				return ctrl.Result{}, nil
+			}
+			if err != nil {
+				return ctrl.Result{}, fmt.Errorf("read ProfileSync %q: %w", request.Name, err)
+			}
+			return r.Reconcile(ctx, s)
+		}))
 	if err != nil {
 		return nil, fmt.Errorf("set up the profile sync controller: %w", err)
 	}
@@ -76,6 +88,13 @@ func (r *Reconciler) Register(mgr ctrl.Manager) (hurry func(ctx context.Context,
 		default: // whoever is elected asks when the time comes
 		}
 	}, nil
+}
+
+// forget drops what is remembered of a sync that is gone. The profiles stay, and everybody in them.
+func (r *Reconciler) forget(sync string) {
+	r.feeds.forget(sync)
+	r.clusters.forget(sync)
+	forgetMetrics(sync)
 }
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]

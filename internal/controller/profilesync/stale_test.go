@@ -107,10 +107,13 @@ func TestSync_staleProfileIsDeletedAfterAllStagesAndAnApproval(t *testing.T) {
 	}
 	awaitQuota(t, c, team, map[string]string{"requests.cpu": "4", "pods": "0"}, "")
 	awaitStage(t, c, team, func(s *pmr.Stale) bool { return s.Deletable != nil })
-	message := controllertest.AwaitCondition(t, c, team, kubeflowv1.ConditionSynced, metav1.ConditionFalse, berthv1alpha1.ReasonStale)
-	if !strings.Contains(message, "may be deleted") {
-		t.Errorf("the profile says %q", message)
-	}
+	testkit.Eventually(t, controllertest.Patience, func() error {
+		message := controllertest.AwaitCondition(t, c, team, kubeflowv1.ConditionSynced, metav1.ConditionFalse, berthv1alpha1.ReasonStale)
+		if !strings.Contains(message, "may be deleted") {
+			return fmt.Errorf("the profile says %q", message)
+		}
+		return nil
+	})
 	for range 3 {
 		syncNow(t, c, s)
 	}

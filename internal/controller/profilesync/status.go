@@ -116,7 +116,7 @@ func (r *Reconciler) status(s *berthv1alpha1.ProfileSync, in input, left pmr.Pla
 			}
 		}
 	}
-	if want.Approval != nil && !want.Approval.Done && (len(held) == 0 || want.Approval.Want != in.list.hash) {
+	if want.Approval != nil && (len(held) == 0 || !r.inForce(want.Approval, in)) {
 		want.Approval.Done = true
 	}
 	if slices.ContainsFunc(outcomes, func(o enact.Outcome) bool { return len(o.Done) > 0 }) {

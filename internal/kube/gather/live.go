@@ -63,7 +63,7 @@ func read(list func(into client.ObjectList, use func()) error) (pmr.Have, error)
 	err = list(&bindings, func() {
 		for i := range bindings.Items {
 			binding := &bindings.Items[i]
-			if h := have.Profiles[binding.Namespace]; h != nil && render.IsContributorBinding(binding) {
+			if h := have.Profiles[binding.Namespace]; h != nil && pmr.Concerns(binding) {
 				h.Bindings = append(h.Bindings, binding)
 			}
 		}
