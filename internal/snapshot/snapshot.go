@@ -10,6 +10,7 @@ import (
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 )
@@ -31,7 +32,9 @@ type Snapshot struct {
 	AuthorizationPolicies  []*securityv1beta1.AuthorizationPolicy
 	RequestAuthentications []*securityv1beta1.RequestAuthentication
 	PeerAuthentications    []*securityv1beta1.PeerAuthentication
-	VirtualServices        []*networkingv1beta1.VirtualService
+	// VirtualServices lead from IngressGateways to Services.
+	VirtualServices []*networkingv1beta1.VirtualService
+	IngressGateways []*networkingv1beta1.Gateway
 	// Gateways are those of the Gateway API, waypoints among them.
 	Gateways []Gateway
 	Mesh     Mesh
@@ -39,6 +42,10 @@ type Snapshot struct {
 	Profiles []*kubeflowv1.Profile
 	// Resources are the kinds that the cluster serves.
 	Resources []Resource
+
+	// resources are the places in Resources, while they are put there, and meshFrom the ConfigMap that Mesh is from.
+	resources map[schema.GroupResource]int
+	meshFrom  string
 }
 
 // Gateway is one of the Gateway API.
@@ -58,6 +65,9 @@ type Resource struct {
 	// Name is the plural, such as inferenceservices; Kind is InferenceService.
 	Name string `json:"name"`
 	Kind string `json:"kind"`
+	// Singular and ShortNames are what else people call it.
+	Singular   string   `json:"singular,omitempty"`
+	ShortNames []string `json:"shortNames,omitempty"`
 	// Namespaced is false for what RoleBindings can't grant.
 	Namespaced bool `json:"namespaced"`
 	// Subresources are such as status and scale.
@@ -94,5 +104,5 @@ const (
 
 // DefaultMesh is how Istio is installed where nothing is said.
 func DefaultMesh() Mesh {
-	return Mesh{RootNamespace: defaultRootNamespace, TrustDomain: defaultTrustDomain, PathNormalization: NormalizeBase}
+	return Mesh{RootNamespace: "istio-system", TrustDomain: "cluster.local", PathNormalization: NormalizeBase}
 }

@@ -4,18 +4,14 @@
 package gather
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
-	"slices"
 
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -23,32 +19,12 @@ import (
 	"berth.dev/berth/internal/pmr"
 )
 
-// maxFile is the largest file, in bytes, that a directory may have.
-const maxFile = 1 << 30
-
 // Files reads what a cluster had when its objects were written into the YAML or JSON files of a directory, as kubectl get
 // prints them. Kinds that say nothing about profiles are skipped.
 func Files(dir fs.FS) (pmr.Have, error) {
 	var found objects
-	err := fs.WalkDir(dir, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(name)) {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		if info.Size() > maxFile {
-			return fmt.Errorf("%s has %d bytes: at most %d are read", name, info.Size(), maxFile)
-		}
-		data, err := fs.ReadFile(dir, name)
-		if err != nil {
-			return err
-		}
-		return found.file(name, data)
-	})
-	if err != nil {
-		return pmr.Have{}, fmt.Errorf("read the snapshot: %w", err)
+	if err := walk(dir, found.add); err != nil {
+		return pmr.Have{}, err
 	}
 	if len(found.profiles.Items)+len(found.namespaces.Items)+len(found.bindings.Items)+len(found.policies.Items) == 0 {
 		return pmr.Have{}, errors.New("read the snapshot: there is no Profile, Namespace, RoleBinding or AuthorizationPolicy in any .yaml or .json file")
@@ -77,78 +53,6 @@ func (o *objects) list(into client.ObjectList, use func()) error {
 		into.Items = o.policies.Items
 	}
 	use()
-	return nil
-}
-
-// file adds the objects of a file.
-func (o *objects) file(name string, data []byte) error {
-	line := 1
-	for len(data) > 0 {
-		document, rest := cutDocument(data)
-		if err := o.document(document); err != nil {
-			return fmt.Errorf("%s, in the document from line %d on: %w", name, line+leading(document), err)
-		}
-		line += bytes.Count(data[:len(data)-len(rest)], []byte("\n"))
-		data = rest
-	}
-	return nil
-}
-
-// cutDocument cuts data after the line that ends its first document.
-func cutDocument(data []byte) (document, rest []byte) {
-	for at := 0; at < len(data); {
-		end := len(data)
-		if newline := bytes.IndexByte(data[at:], '\n'); newline >= 0 {
-			end = at + newline + 1
-		}
-		if line := bytes.TrimRight(data[at:end], " \t\r\n"); bytes.Equal(line, []byte("---")) || bytes.HasPrefix(line, []byte("--- ")) {
-			return data[:at], data[end:]
-		}
-		at = end
-	}
-	return data, nil
-}
-
-// leading counts the empty lines that document begins with.
-func leading(document []byte) int {
-	return bytes.Count(document[:len(document)-len(bytes.TrimLeft(document, " \t\r\n"))], []byte("\n"))
-}
-
-// document adds the object, or the list of objects, of a document.
-func (o *objects) document(data []byte) error {
-	var head struct {
-		metav1.TypeMeta
-
-		Items []runtime.RawExtension `json:"items"`
-	}
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
-	asJSON, err := yaml.YAMLToJSON(data)
-	if err != nil {
-		return fmt.Errorf("this is not YAML: %w", err)
-	}
-	if string(asJSON) == "null" {
-		return nil // comments alone
-	}
-	if err := yaml.Unmarshal(asJSON, &head); err != nil {
-		return fmt.Errorf("this is no Kubernetes object: %w", err)
-	}
-	if head.Items == nil {
-		return o.add(head.TypeMeta, asJSON)
-	}
-	for i, item := range head.Items {
-		var of metav1.TypeMeta
-		if err := yaml.Unmarshal(item.Raw, &of); err != nil {
-			return fmt.Errorf("items[%d] is no Kubernetes object: %w", i, err)
-		}
-		if of.Kind == "" { // a list of one kind need not repeat it
-			of = metav1.TypeMeta{APIVersion: head.APIVersion, Kind: head.Kind[:max(0, len(head.Kind)-len("List"))]}
-		}
-		if err := o.add(of, item.Raw); err != nil {
-			return fmt.Errorf("items[%d]: %w", i, err)
-		}
-	}
 	return nil
 }
 
