@@ -6,7 +6,9 @@
 package mesh
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Verdict is what is decided.
@@ -73,6 +75,9 @@ type Request struct {
 	Headers map[string][]string
 	// Token is what a RequestAuthentication verified, nil for none.
 	Token *Token
+	// Received is the request as it came, before RequestAuthentications took tokens out and wrote headers: CUSTOM policies see
+	// that. Nil means that nothing was changed. Authenticator.Authenticate sets it.
+	Received *Request
 }
 
 // Token is a verified JSON Web Token.
@@ -95,6 +100,21 @@ type Decision struct {
 	Why string
 	// Unknown are what could not be decided: extension providers that would be asked, attributes that nobody gave.
 	Unknown []string
-	// Audited are the AUDIT rules that match.
-	Audited []string
+	// Audited are the AUDIT rules that match, and DryRun those of policies that are only tried (istio.io/dry-run), named as By
+	// does.
+	Audited, DryRun []string
+}
+
+// By names the rule that decided as Istio does, ns[x]-policy[y]-rule[i]; empty where none did.
+func (d Decision) By() string {
+	namespace, name, found := strings.Cut(d.Policy, "/")
+	if !found || d.Rule < 0 {
+		return ""
+	}
+	return ruleName(namespace, name, d.Rule)
+}
+
+// What Istio calls a rule of a policy.
+func ruleName(namespace, name string, rule int) string {
+	return fmt.Sprintf("ns[%s]-policy[%s]-rule[%d]", namespace, name, rule)
 }
