@@ -156,7 +156,7 @@ func (s *Snapshot) putMesh(found *corev1.ConfigMap) (bool, error) {
 	s.meshFrom = found.Name
 	s.Mesh = Mesh{
 		RootNamespace: cmp.Or(config.RootNamespace, found.Namespace), TrustDomain: cmp.Or(config.TrustDomain, DefaultMesh().TrustDomain),
-		TrustDomainAliases: config.TrustDomainAliases, PathNormalization: normal,
+		TrustDomainAliases: config.TrustDomainAliases, PathNormalization: normal, Providers: []string{},
 	}
 	for _, provider := range config.ExtensionProviders {
 		s.Mesh.Providers = append(s.Mesh.Providers, provider.Name)

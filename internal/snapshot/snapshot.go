@@ -85,7 +85,7 @@ type Mesh struct {
 	TrustDomainAliases []string `json:"trustDomainAliases,omitempty"`
 	// PathNormalization is what is done with a path before policies see it.
 	PathNormalization PathNormalization `json:"pathNormalization,omitempty"`
-	// Providers are the names of extension providers that CUSTOM policies can ask.
+	// Providers are the names of extension providers that CUSTOM policies can ask; nil where they are not known.
 	Providers []string `json:"providers,omitempty"`
 }
 
