@@ -80,9 +80,7 @@ func differing[T metav1.Object](differ map[string]bool, before, after []T) {
 func diffIn(before, after *Engine, namespace string) (changes []Change, cut bool) {
 	var p probes
 	for _, e := range []*Engine{before, after} {
-		for _, in := range []string{namespace, e.snapshot.Mesh.RootNamespace} {
-			p.collect(e.byNamespace[in], e.options.UserHeader, e.options.UserPrefix)
-		}
+		p.collect(e.policiesFor(namespace), e.options.UserHeader, e.options.UserPrefix)
 	}
 	cut = p.finish(after.snapshot.Mesh.TrustDomain, namespace)
 	was, is := before.places(namespace, after), after.places(namespace, before)
@@ -104,10 +102,14 @@ func diffIn(before, after *Engine, namespace string) (changes []Change, cut bool
 		if len(gains.requests)+len(loses.requests) == 0 {
 			continue
 		}
-		changes = append(changes, Change{
+		found := Change{
 			Namespace: namespace, Layer: layerMesh, Who: c.who, Gains: gains.texts(&p, len(is)), Loses: loses.texts(&p, len(is)),
 			By: slices.Sorted(maps.Keys(gains.rules)), Outsider: after.isTenant(namespace) && (c.outsider || c.subject.Name != "" && after.isOutsider(c.subject, namespace)),
-		})
+		}
+		if last := len(changes) - 1; c.header != "" && last >= 0 && slices.Equal(changes[last].Gains, found.Gains) && slices.Equal(changes[last].Loses, found.Loses) {
+			continue // claiming to be a member changes nothing
+		}
+		changes = append(changes, found)
 	}
 	return changes, cut
 }
@@ -136,8 +138,8 @@ func (e *Engine) places(namespace string, other *Engine) []place {
 		}
 	}
 	for _, side := range []*Engine{e, other} {
-		for _, policy := range slices.Concat(side.byNamespace[namespace], side.byNamespace[side.snapshot.Mesh.RootNamespace]) {
-			if selector := policy.Spec.GetSelector().GetMatchLabels(); len(selector) > 0 && !e.isGateways(policy, selector) {
+		for _, policy := range side.policiesFor(namespace) {
+			if selector := policy.Spec.GetSelector().GetMatchLabels(); len(selector) > 0 {
 				add(labels.Set(selector).String(), selector, e.assumed(namespace, selector))
 			}
 		}
@@ -162,9 +164,16 @@ func (e *Engine) places(namespace string, other *Engine) []place {
 	return all
 }
 
-// isGateways says whether a policy of the root namespace is for the gateway there.
-func (e *Engine) isGateways(policy *securityv1beta1.AuthorizationPolicy, selector labels.Set) bool {
-	return policy.Namespace == e.gateway.Namespace && labels.SelectorFromSet(selector).Matches(labels.Set(e.gateway.Labels))
+// policiesFor are those of a namespace and of the whole mesh, but for those of the gateway itself.
+func (e *Engine) policiesFor(namespace string) []*securityv1beta1.AuthorizationPolicy {
+	root := e.snapshot.Mesh.RootNamespace
+	if namespace == root {
+		return e.byNamespace[root]
+	}
+	return slices.DeleteFunc(slices.Concat(e.byNamespace[namespace], e.byNamespace[root]), func(policy *securityv1beta1.AuthorizationPolicy) bool {
+		selector := policy.Spec.GetSelector().GetMatchLabels()
+		return policy.Namespace == e.gateway.Namespace && len(selector) > 0 && labels.SelectorFromSet(selector).Matches(labels.Set(e.gateway.Labels))
+	})
 }
 
 // tally collects requests that are answered otherwise.
@@ -218,9 +227,6 @@ func (t *tally) texts(p *probes, places int) []string {
 		method, path, _ := strings.Cut(key, " ")
 		if path == elsewherePath {
 			path = "all other paths"
-			if len(p.paths) == 1 {
-				path = "all paths"
-			}
 		}
 		where := path + workloads(t.requests[key])
 		if len(t.ports[key]) < len(p.ports) {
@@ -239,6 +245,11 @@ func (t *tally) texts(p *probes, places int) []string {
 			methods = "all methods"
 		}
 		byMethods[methods] = append(byMethods[methods], where)
+	}
+	for methods, where := range byMethods {
+		if len(where) == len(p.paths) && !slices.ContainsFunc(where, func(w string) bool { return strings.Contains(w, " of ") || strings.Contains(w, " on port ") }) {
+			byMethods[methods] = []string{"all paths"}
+		}
 	}
 	var out []string
 	for _, methods := range slices.Sorted(maps.Keys(byMethods)) {

@@ -181,12 +181,16 @@ func (e *Engine) ask(c *caller, at *place, r mesh.Request) mesh.Verdict {
 		if denied {
 			return mesh.Denied
 		}
-		if first := e.gateway.filter.Decide(seen).Verdict; first == mesh.Denied {
+		first := e.gateway.filter.Decide(seen).Verdict
+		if first == mesh.Denied {
 			return first
 		}
 		seen.Received, seen.Token = nil, nil
 		seen.Principal = e.principal(e.gateway.Namespace, e.gateway.account)
-		return e.verdict(at, seen)
+		if then := e.verdict(at, seen); then != mesh.Allowed {
+			return then
+		}
+		return first
 	}
 	r.Principal = c.principal
 	if c.header != "" {

@@ -40,7 +40,7 @@ type Web struct {
 // String is such as "alice@example.com: get pods in risk".
 func (q Question) String() string {
 	who := q.User.Name
-	if who == "" {
+	if who == "" || isNobody(q.User) {
 		who = "nobody"
 	}
 	if q.Resource != nil {
@@ -48,7 +48,7 @@ func (q Question) String() string {
 	}
 	text := fmt.Sprintf("%s: %s %s", who, q.Web.Method, q.Web.Path)
 	if q.Web.ViaGateway {
-		text += " by the gateway"
+		text += " through the gateway"
 	}
 	return text
 }
