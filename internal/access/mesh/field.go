@@ -279,9 +279,11 @@ func path(value, _ string) (matcher, error) {
 			return v.missing("path template " + value + ", which Envoy refuses")
 		case v.path == "":
 			return v.missing("path")
-		case v.pathUnclear:
-			return v.missing("path, as versions of Envoy differ over dots with parameters")
 		}
-		return truthOf(p(v.path))
+		matches := p(v.path)
+		if v.olderPath != v.path && p(v.olderPath) != matches {
+			return v.missing("path, as versions of Envoy differ over " + v.olderPath)
+		}
+		return truthOf(matches)
 	}, nil
 }
