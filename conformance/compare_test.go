@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	"sigs.k8s.io/yaml"
 
 	"berth.dev/berth/conformance/generate"
@@ -44,6 +45,16 @@ func (c *tally) count(a oracle.Answer) {
 	if len(a.Audited) > 0 {
 		c.audited++
 	}
+}
+
+func (c *tally) add(other tally) {
+	c.worlds += other.worlds
+	c.requests += other.requests
+	c.allowed += other.allowed
+	c.denied += other.denied
+	c.asked += other.asked
+	c.matched += other.matched
+	c.audited += other.audited
 }
 
 func (c *tally) log(t *testing.T) {
@@ -81,6 +92,9 @@ func difference(want oracle.Answer, got mesh.Decision) string {
 	if !slices.Equal(slices.Sorted(slices.Values(got.Audited)), want.Audited) {
 		return fmt.Sprintf("want as audited %v", want.Audited)
 	}
+	if !slices.Equal(slices.Sorted(slices.Values(got.DryRun)), want.DryRun) {
+		return fmt.Sprintf("want as only tried %v", want.DryRun)
+	}
 	return ""
 }
 
@@ -99,13 +113,7 @@ func names(rule string, d mesh.Decision) bool {
 func describe(w generate.World, r mesh.Request, want oracle.Answer, got mesh.Decision) string {
 	var text strings.Builder
 	for _, p := range w.Policies {
-		out, err := yaml.Marshal(map[string]any{
-			"metadata": map[string]any{"namespace": p.Namespace, "name": p.Name, "annotations": p.Annotations}, "spec": &p.Spec,
-		})
-		if err != nil {
-			panic(err)
-		}
-		fmt.Fprintf(&text, "---\n%s", out)
+		text.WriteString(describePolicy(p))
 	}
 	for _, part := range []struct {
 		name  string
@@ -118,6 +126,16 @@ func describe(w generate.World, r mesh.Request, want oracle.Answer, got mesh.Dec
 		fmt.Fprintf(&text, "%s: %s\n", part.name, out)
 	}
 	return text.String()
+}
+
+func describePolicy(p *securityv1beta1.AuthorizationPolicy) string {
+	out, err := yaml.Marshal(map[string]any{
+		"metadata": map[string]any{"namespace": p.Namespace, "name": p.Name, "annotations": p.Annotations}, "spec": &p.Spec,
+	})
+	if err != nil {
+		panic(err)
+	}
+	return "---\n" + string(out)
 }
 
 // ours is what Berth decides.

@@ -52,12 +52,17 @@ type Options struct {
 	Invalid bool
 	// Connections is for policies of which most can be told from a connection alone, since requests are connections.
 	Connections bool
+	// NoConnections is for requests alone.
+	NoConnections bool
 }
 
 // Generator makes worlds and requests.
 type Generator struct {
 	Chooser
 	Options
+
+	// precise is for requests that are to match one rule in all that it asks for, but for an odd mistake.
+	precise bool
 }
 
 // World returns a random world.
@@ -163,7 +168,11 @@ func (g Generator) like(pattern string, words []string) string {
 	if g.oneIn(2) {
 		word = strings.ReplaceAll(word, "*", pick(g, []string{"", "x", "a/b"}))
 	}
-	switch g.IntN(16) {
+	mutation := g.IntN(16)
+	if g.precise && !g.oneIn(8) {
+		mutation = 0
+	}
+	switch mutation {
 	case 10:
 		return word + pick(g, []string{"x", "/", ",", " ", "."})
 	case 11:

@@ -4,7 +4,9 @@
 package generate
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,25 +18,54 @@ import (
 // wanted are the values in policies, by what they are compared with.
 type wanted map[string][]string
 
-// Requests returns a function that makes requests to the world's workload.
+// Requests returns a function that makes requests to the world's workload. Half of them are made after all that policies
+// say, the others to match one rule.
 func (g Generator) Requests(w World) func() mesh.Request {
-	want := wanted{}
+	all := wanted{}
+	var rules []*istiosecurity.Rule
 	for _, p := range w.Policies {
 		for _, r := range p.Spec.GetRules() {
-			want.rule(r)
+			all.from(r.GetFrom()...)
+			all.to(r.GetTo()...)
+			all.when(r.GetWhen()...)
+			rules = append(rules, r)
 		}
 	}
-	return func() mesh.Request { return g.request(want) }
-}
-
-func (want wanted) add(what string, values ...[]string) {
-	for _, v := range values {
-		want[what] = append(want[what], v...)
+	return func() mesh.Request {
+		if len(rules) == 0 || g.oneIn(2) {
+			return g.request(all)
+		}
+		return g.matching(pick(g, rules))
 	}
 }
 
-func (want wanted) rule(r *istiosecurity.Rule) {
-	for _, f := range r.GetFrom() {
+// matching makes a request that a rule matches, more often than not.
+func (g Generator) matching(r *istiosecurity.Rule) mesh.Request {
+	want := wanted{}
+	if from := r.GetFrom(); len(from) > 0 {
+		want.from(pick(g, from))
+	}
+	if to := r.GetTo(); len(to) > 0 {
+		want.to(pick(g, to))
+	}
+	want.when(r.GetWhen()...)
+	g.precise = true
+	return g.request(want)
+}
+
+func (want wanted) add(what string, values, notValues []string) {
+	if len(values) > 0 {
+		want[what] = append(want[what], values...)
+		return
+	}
+	want[notKey+what] = append(want[notKey+what], notValues...)
+}
+
+// notKey is put in front of attributes that should have none of the values.
+const notKey = "not "
+
+func (want wanted) from(all ...*istiosecurity.Rule_From) {
+	for _, f := range all {
 		s := f.GetSource()
 		want.add("source.principal", s.GetPrincipals(), s.GetNotPrincipals())
 		want.add("source.namespace", s.GetNamespaces(), s.GetNotNamespaces())
@@ -44,21 +75,38 @@ func (want wanted) rule(r *istiosecurity.Rule) {
 		want.add("remote.ip", s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks())
 		want.add("request.auth.principal", s.GetRequestPrincipals(), s.GetNotRequestPrincipals())
 	}
-	for _, t := range r.GetTo() {
+}
+
+func (want wanted) to(all ...*istiosecurity.Rule_To) {
+	for _, t := range all {
 		o := t.GetOperation()
 		want.add("host", o.GetHosts(), o.GetNotHosts())
 		want.add("path", o.GetPaths(), o.GetNotPaths())
 		want.add("method", o.GetMethods(), o.GetNotMethods())
 		want.add("destination.port", o.GetPorts(), o.GetNotPorts())
 	}
-	for _, c := range r.GetWhen() {
+}
+
+func (want wanted) when(all ...*istiosecurity.Condition) {
+	for _, c := range all {
 		want.add(c.GetKey(), c.GetValues(), c.GetNotValues())
 	}
 }
 
+// values are those that an attribute should have, or, now and then, should not have.
+func (g Generator) values(want wanted, what string) []string {
+	if g.precise && len(want[what]) > 0 {
+		return want[what]
+	}
+	if g.precise && !g.oneIn(6) || g.oneIn(4) {
+		return nil
+	}
+	return append(slices.Clip(want[what]), want[notKey+what]...)
+}
+
 // word is one that the policies have in mind, or any.
 func (g Generator) word(want wanted, what string, words []string) string {
-	if values := want[what]; len(values) > 0 && g.IntN(4) > 0 {
+	if values := g.values(want, what); len(values) > 0 {
 		return g.like(pick(g, values), words)
 	}
 	return pick(g, words)
@@ -71,12 +119,12 @@ func (g Generator) request(want wanted) mesh.Request {
 		RemoteIP:      g.address(want, "remote.ip"),
 		DestinationIP: g.address(want, "destination.ip"),
 		Port:          8080,
-		TCP:           g.Connections || g.oneIn(8),
+		TCP:           g.Connections || !g.NoConnections && !g.precise && g.oneIn(8),
 	}
 	if port, err := strconv.ParseUint(g.word(want, "destination.port", ports), 10, 16); err == nil && port > 0 {
 		r.Port = uint16(port)
 	}
-	if g.oneIn(2) {
+	if g.oneIn(2) || g.precise && len(want["connection.sni"]) > 0 {
 		r.SNI = g.word(want, "connection.sni", servers)
 	}
 	if r.TCP {
@@ -86,7 +134,7 @@ func (g Generator) request(want wanted) mesh.Request {
 	r.Host = nonEmpty(g.word(want, "host", hosts), "x")
 	r.Path = g.requestPath(want)
 	r.Headers = g.headers(want)
-	if g.IntN(3) > 0 {
+	if g.IntN(3) > 0 || g.precise {
 		r.Token = g.token(want)
 	}
 	return r
@@ -101,7 +149,13 @@ func nonEmpty(text, otherwise string) string {
 
 // caller is an identity in which, if policies name but a part, that part is.
 func (g Generator) caller(want wanted) string {
-	switch g.IntN(8) {
+	choice := g.IntN(8)
+	if g.precise && len(want["source.principal"]) > 0 {
+		choice = 4
+	} else if g.precise && len(want["source.namespace"])+len(want["source.serviceAccount"])+len(want["source.trustDomain"]) > 0 {
+		choice = 7
+	}
+	switch choice {
 	case 0:
 		return ""
 	case 1:
@@ -121,10 +175,10 @@ func (g Generator) caller(want wanted) string {
 }
 
 func (g Generator) address(want wanted, what string) netip.Addr {
-	if values := want[what]; len(values) > 0 && g.oneIn(2) {
+	if values := g.values(want, what); len(values) > 0 {
 		text, _, _ := strings.Cut(pick(g, values), "/")
 		if addr, err := netip.ParseAddr(text); err == nil {
-			if g.oneIn(2) {
+			if g.oneIn(2) && !g.precise {
 				addr = addr.Next()
 			}
 			return addr
@@ -154,14 +208,30 @@ func (g Generator) requestPath(want wanted) string {
 
 func (g Generator) headers(want wanted) map[string][]string {
 	all := map[string][]string{}
-	for _, name := range headerNames {
-		here := wanted{}
-		for key, values := range want {
-			if strings.EqualFold(key, "request.headers["+name+"]") {
-				here.add(name, values)
-			}
+	here := wanted{}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		attribute, not := strings.CutPrefix(key, notKey)
+		name, isHeader := strings.CutPrefix(attribute, "request.headers[")
+		name = strings.ToLower(strings.TrimSuffix(name, "]"))
+		switch {
+		case !isHeader || name == "" || name[0] == ':':
+			continue
+		case not:
+			here[notKey+name] = append(here[notKey+name], want[key]...)
+			continue
 		}
-		switch g.IntN(8) {
+		here[name] = append(here[name], want[key]...)
+		if !slices.Contains(headerNames, name) {
+			// Of headers that only golden policies name.
+			all[name] = []string{g.word(here, name, headerTexts)}
+		}
+	}
+	for _, name := range headerNames {
+		choice := g.IntN(8)
+		if g.precise && len(here[name]) > 0 && choice > 0 {
+			choice = 1
+		}
+		switch choice {
 		case 0, 1, 2, 3:
 			all[name] = []string{g.word(here, name, headerTexts)}
 		case 4:
@@ -176,7 +246,7 @@ func (g Generator) headers(want wanted) map[string][]string {
 // token is one whose claims are of all types, and whose lists are sometimes strings.
 func (g Generator) token(want wanted) *mesh.Token {
 	issuer, subject := pick(g, issuers), pick(g, subjects)
-	if values := want["request.auth.principal"]; len(values) > 0 && g.oneIn(2) {
+	if values := g.values(want, "request.auth.principal"); len(values) > 0 {
 		text := g.like(pick(g, values), []string{issuer + "/" + subject})
 		issuer = text
 		if i := strings.LastIndex(text, "/"); i >= 0 {
@@ -206,7 +276,11 @@ func (g Generator) token(want wanted) *mesh.Token {
 }
 
 func (g Generator) claim(want wanted, key string, words []string) (any, bool) {
-	switch g.IntN(10) {
+	choice := g.IntN(10)
+	if g.precise && len(want[key]) > 0 {
+		choice %= 6
+	}
+	switch choice {
 	case 0, 1, 2, 3:
 		return g.word(want, key, words), true
 	case 4, 5:

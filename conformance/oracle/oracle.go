@@ -30,9 +30,9 @@ type Answer struct {
 	Allowed bool
 	// Asked are the extension providers that are asked.
 	Asked []string
-	// Audited are the AUDIT rules that match, and Matched those that are enforced, as Istio names rules:
-	// ns[a]-policy[b]-rule[0].
-	Audited, Matched []string
+	// Audited are the AUDIT rules that match, DryRun those that are only tried, and Matched those that are enforced, as Istio
+	// names rules: ns[a]-policy[b]-rule[0].
+	Audited, DryRun, Matched []string
 }
 
 // Oracle answers for the policies of one workload.
@@ -46,6 +46,8 @@ type filter struct {
 	action rbacpb.RBAC_Action
 	// provider is set where a match means that this extension provider is asked.
 	provider string
+	// shadow is set for rules that are only watched.
+	shadow bool
 	// engine decides. rules are the same rules, each alone, to tell which one it was.
 	engine rbacbridge.Engine
 	rules  map[string]rbacbridge.Engine
@@ -95,6 +97,9 @@ func (o *Oracle) Answer(r mesh.Request) Answer {
 			panic("all rules together say something else than each alone")
 		}
 		switch {
+		case f.shadow:
+			answer.DryRun = append(answer.DryRun, names...)
+			continue
 		case f.provider != "":
 			if matched {
 				answer.Asked = append(answer.Asked, f.provider)
@@ -109,6 +114,7 @@ func (o *Oracle) Answer(r mesh.Request) Answer {
 		answer.Matched = append(answer.Matched, names...)
 	}
 	slices.Sort(answer.Audited)
+	slices.Sort(answer.DryRun)
 	slices.Sort(answer.Matched)
 	return answer
 }
@@ -168,12 +174,16 @@ func (o *Oracle) add(filters []filter, rules envoyRules) ([]filter, error) {
 		}
 		filters = append(filters, f)
 	}
-	if rules.shadow == nil || rules.prefix != askPrefix {
+	if rules.shadow == nil {
 		return filters, nil
 	}
 	f, err := o.filter(rules.shadow)
 	if err != nil {
 		return nil, err
+	}
+	if rules.prefix != askPrefix {
+		f.shadow = true
+		return append(filters, f), nil
 	}
 	for name := range f.rules {
 		provider, _, _ := strings.Cut(strings.TrimPrefix(name, askMarker), ruleMarker)

@@ -70,7 +70,7 @@ func (p *probes) permissions(all ...*rbacpb.Permission) {
 		case *rbacpb.Permission_Header:
 			rule.Header = p.header(rule.Header)
 		case *rbacpb.Permission_Metadata:
-			one.Rule = &rbacpb.Permission_Header{Header: p.metadata(one.GetMetadata())}
+			one.Rule = &rbacpb.Permission_Header{Header: p.metadata(one.GetMetadata())} //nolint:staticcheck // Istio writes it
 		case *rbacpb.Permission_UriTemplate:
 			var config uritemplate.UriTemplateMatchConfig
 			if err := rule.UriTemplate.GetTypedConfig().UnmarshalTo(&config); err != nil {
@@ -99,7 +99,7 @@ func (p *probes) principals(all ...*rbacpb.Principal) {
 		case *rbacpb.Principal_Header:
 			id.Header = p.header(id.Header)
 		case *rbacpb.Principal_Metadata:
-			one.Identifier = &rbacpb.Principal_Header{Header: p.metadata(one.GetMetadata())}
+			one.Identifier = &rbacpb.Principal_Header{Header: p.metadata(one.GetMetadata())} //nolint:staticcheck // Istio writes it
 		case *rbacpb.Principal_RemoteIp:
 			one.Identifier = &rbacpb.Principal_Header{Header: p.add(func(r mesh.Request) bool {
 				return contains(id.RemoteIp, r.RemoteIP)
