@@ -227,7 +227,7 @@ func (b *clauseBuilder) add(c *clause, name string, f field, values, notValues [
 		return
 	}
 	c.conditions = append(c.conditions, condition{
-		field: name, has: has, hasNot: hasNot, values: values, notValues: notValues,
+		field: name, has: has, hasNot: hasNot, values: values, notValues: notValues, got: f.got,
 	})
 }
 

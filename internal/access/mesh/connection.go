@@ -39,25 +39,25 @@ func (m *ZtunnelMatch) compile() clause {
 	if m.empty() {
 		return clause{never: true}
 	}
-	addTo(&c, "source.principal", m.Principals, m.NotPrincipals, ZtunnelText.principal)
-	addTo(&c, "source.namespace", m.Namespaces, m.NotNamespaces, ZtunnelText.namespace)
-	addTo(&c, "source.serviceAccount", m.ServiceAccounts, m.NotServiceAccounts, ZtunnelAccount.compile)
-	addTo(&c, "source.ip", m.SourceIPs, m.NotSourceIPs, func(a ZtunnelAddress) (matcher, string) {
+	addTo(&c, "source.principal", gotPrincipal, m.Principals, m.NotPrincipals, ZtunnelText.principal)
+	addTo(&c, "source.namespace", gotPrincipal, m.Namespaces, m.NotNamespaces, ZtunnelText.namespace)
+	addTo(&c, "source.serviceAccount", gotPrincipal, m.ServiceAccounts, m.NotServiceAccounts, ZtunnelAccount.compile)
+	addTo(&c, "source.ip", sourceIPs.got, m.SourceIPs, m.NotSourceIPs, func(a ZtunnelAddress) (matcher, string) {
 		return a.compile("source IP", func(v *view) netip.Addr { return v.source })
 	})
-	addTo(&c, "destination.ip", m.DestinationIPs, m.NotDestinationIPs, func(a ZtunnelAddress) (matcher, string) {
+	addTo(&c, "destination.ip", destinationIPs.got, m.DestinationIPs, m.NotDestinationIPs, func(a ZtunnelAddress) (matcher, string) {
 		return a.compile("destination IP", func(v *view) netip.Addr { return v.destination })
 	})
-	addTo(&c, "destination.port", m.DestinationPorts, m.NotDestinationPorts, portMatcher)
+	addTo(&c, "destination.port", destinationPorts.got, m.DestinationPorts, m.NotDestinationPorts, portMatcher)
 	return c
 }
 
 // AddTo adds a condition. Compile makes a matcher of a value, and says how a policy writes it.
-func addTo[T any](c *clause, name string, values, notValues []T, compile func(T) (matcher, string)) {
+func addTo[T any](c *clause, name string, got func(*view) string, values, notValues []T, compile func(T) (matcher, string)) {
 	if len(values)+len(notValues) == 0 {
 		return
 	}
-	added := condition{field: name}
+	added := condition{field: name, got: got}
 	for _, value := range values {
 		m, written := compile(value)
 		added.has, added.values = append(added.has, m), append(added.values, written)

@@ -19,10 +19,7 @@ func (f *Filter) Decide(r Request) Decision {
 	if f.enforcer == None {
 		return f.undecided(Allowed, "the workload is not in the mesh: nothing is enforced")
 	}
-	c := &f.http
-	if r.TCP || f.enforcer == Ztunnel {
-		c, r.TCP = &f.tcp, true
-	}
+	c := f.chainFor(&r)
 	v, refused := newView(&r, f.mesh.PathNormalization)
 	if refused != "" {
 		return f.undecided(Denied, "the proxy refuses the request by itself: "+refused)
@@ -34,6 +31,15 @@ func (f *Filter) Decide(r Request) Decision {
 	}
 	d.Audited, d.DryRun = matching(c.audit, v), matching(c.dryRun, v)
 	return d
+}
+
+// ChainFor makes a connection of a request where that is all that is seen.
+func (f *Filter) chainFor(r *Request) *chain {
+	if r.TCP || f.enforcer == Ztunnel {
+		r.TCP = true
+		return &f.tcp
+	}
+	return &f.http
 }
 
 // Custom looks for a CUSTOM rule that matches, and makes v what is known after its provider was asked.
