@@ -33,7 +33,7 @@ func accessCommand() *cobra.Command {
 		Long: "Ask who can do what, and why: what RBAC gives in the Kubernetes API, and what Istio lets through the mesh. All of it works\n" +
 			"on a cluster, and with --from on a snapshot of one.",
 	}
-	cmd.AddCommand(accessCanCommand("can", false), accessCanCommand("why", true), accessWhoCommand(), accessWhatCommand(), accessDiffCommand(),
+	cmd.AddCommand(accessCanCommand("can", false), accessCanCommand("why", true), accessWhoCommand(), accessWhatCommand(), accessDiffCommand(), accessLintCommand(),
 		accessSnapshotCommand())
 	return cmd
 }
