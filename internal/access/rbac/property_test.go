@@ -119,7 +119,7 @@ func agree(t *testing.T, a *rbac.Authorizer, row rbac.Row, u rbac.User, q rbac.Q
 	for _, g := range a.RulesFor(u, q.Namespace) {
 		policies = append(policies, g.Rule.Policy)
 	}
-	if byRules := rulesAllow(policies, q); byRules != want {
+	if byRules := rbac.Allow(policies, q); byRules != want {
 		t.Errorf("%+v, %v: Allowed %t, by the rules %t", u, q, want, byRules)
 	}
 }
@@ -133,15 +133,6 @@ func is(u rbac.User, subject rbacv1.Subject) bool {
 		return u.Name == "system:serviceaccount:"+subject.Namespace+":"+subject.Name
 	}
 	return u.Name == subject.Name
-}
-
-// rulesAllow asks a cluster where somebody has just those rules, everywhere.
-func rulesAllow(policies []rbacv1.PolicyRule, q rbac.Question) bool {
-	a := rbac.New(&snapshot.Snapshot{
-		ClusterRoles:        []*rbacv1.ClusterRole{clusterRole("r", policies...)},
-		ClusterRoleBindings: []*rbacv1.ClusterRoleBinding{clusterRoleBinding("b", toClusterRole("r"), user("x"))},
-	})
-	return a.Allowed(rbac.User{Name: "x"}, q)
 }
 
 // Who covers a role may do all that it allows.
@@ -161,7 +152,7 @@ func TestCovers_isWhatDecisionsSay(t *testing.T) {
 			}
 			covered++
 			for range 20 {
-				if _, q := w.ask(s); rulesAllow(servant, q) && !rulesAllow(owner, q) {
+				if _, q := w.ask(s); rbac.Allow(servant, q) && !rbac.Allow(owner, q) {
 					t.Fatalf("seed %d: %v is covered by %v, which does not allow %v", seed, servant, owner, q)
 				}
 			}
