@@ -144,7 +144,7 @@ func (c *compiler) report(p *policy, rule int, field, why string) {
 
 // Rule compiles a rule for requests or, with forTCP, for connections. It returns nil for a rule that Istio drops.
 func (c *compiler) rule(p *policy, index int, spec *istiosecurity.Rule, forTCP bool) *rule {
-	b := clauseBuilder{compiler: c, policy: p, index: index, forTCP: forTCP}
+	b := clauseBuilder{compiler: c, policy: p, index: index, forTCP: forTCP, migrations: 1}
 	var from, to alternatives
 	for _, f := range spec.GetFrom() {
 		from = append(from, b.source(f.GetSource()))
@@ -152,6 +152,8 @@ func (c *compiler) rule(p *policy, index int, spec *istiosecurity.Rule, forTCP b
 	for _, t := range spec.GetTo() {
 		to = append(to, b.operation(t.GetOperation()))
 	}
+	// Istio shares conditions between the sources of a rule, and rewrites them once for each.
+	b.migrations = max(1, len(from))
 	var when alternatives
 	if c := b.when(spec.GetWhen()); len(c.conditions) > 0 {
 		when = alternatives{c}
@@ -175,6 +177,8 @@ type clauseBuilder struct {
 	policy *policy
 	index  int
 	forTCP bool
+	// Migrations says how often values are rewritten for the aliases of trust domains.
+	migrations int
 	// Drop is set once the rule can't be kept.
 	drop bool
 }
@@ -231,10 +235,20 @@ func (b *clauseBuilder) add(c *clause, name string, f field, values, notValues [
 	})
 }
 
+// MaxPrincipals bounds what repeated rewriting makes of a rule with many sources.
+const maxPrincipals = 1 << 12
+
 func (b *clauseBuilder) migrated(f field, values []string) []string {
 	switch f.trust {
 	case principalTrust:
-		return b.domains.principals(values)
+		for range b.migrations {
+			values = b.domains.principals(values)
+			slices.Sort(values)
+			if values = slices.Compact(values); len(values) > maxPrincipals {
+				break
+			}
+		}
+		return values
 	case domainTrust:
 		return b.domains.expand(values)
 	}

@@ -116,6 +116,9 @@ func customDecision(asked *rule, custom truth, v *view) Decision {
 	if custom == unknown {
 		why = "may match, and then it is up to " + provider + ", which was not asked"
 	}
+	if asked.policy.dryRun {
+		why += "; it is only tried (istio.io/dry-run), by which versions of Istio mean that it is ignored, asked or denied"
+	}
 	d := decided(Unknown, asked, asked.String()+", "+why)
 	d.Unknown = append([]string{provider}, v.unknowns...)
 	return d

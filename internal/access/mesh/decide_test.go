@@ -142,7 +142,12 @@ spec: {action: CUSTOM, provider: {name: p}, rules: [{to: [{operation: {ports: ["
 	if got.Verdict != Unknown || len(got.Unknown) != 2 || !strings.Contains(got.Why, "may match") {
 		t.Errorf("Decide = %+v, want it unknown for the provider and the port", got)
 	}
-	list[0].Spec.ActionDetail = nil
+	list[0].Annotations = map[string]string{dryRunAnnotation: "true"}
+	got = Compile(list, mesh).For(sidecar()).Decide(request())
+	if got.Verdict != Unknown || !strings.Contains(got.Why, "versions of Istio") {
+		t.Errorf("Decide = %+v, want it unknown, as it is only tried", got)
+	}
+	list[0].Annotations, list[0].Spec.ActionDetail = nil, nil
 	wantVerdict(t, Compile(list, mesh).For(sidecar()), request(), Denied)
 	list[0].Annotations = map[string]string{dryRunAnnotation: "true"}
 	wantVerdict(t, Compile(list, mesh).For(sidecar()), request(), Allowed)

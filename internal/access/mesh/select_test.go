@@ -157,3 +157,13 @@ func TestTrustDomains(t *testing.T) {
 		wantVerdict(t, f, request(principalOf(principal)), want)
 	}
 }
+
+// Conditions are rewritten once for each source of a rule, which changes what they say where a value begins with a star.
+func TestTrustDomains_conditionsAreRewrittenForEachSource(t *testing.T) {
+	mesh := defaultMesh()
+	mesh.TrustDomain, mesh.TrustDomainAliases = "td1", []string{"old-td"}
+	for sources, want := range map[string]Verdict{"[{source: {ipBlocks: [0.0.0.0/0]}}]": Denied, "[{source: {ipBlocks: [0.0.0.0/0]}}, {source: {ipBlocks: [10.0.0.0/8]}}]": Allowed} {
+		list := rules(t, "ALLOW", "- {from: "+sources+`, when: [{key: source.principal, values: ["*td1/ns/a/sa/default*"]}]}`)
+		wantVerdict(t, Compile(list, mesh).For(sidecar()), request(principalOf("td1/ns/a/sa/default")), want)
+	}
+}
