@@ -9,21 +9,23 @@ import (
 	"testing"
 )
 
+const contributor = `
+metadata: {name: contributor-%02[1]d, namespace: team}
+spec:
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/istio-system/sa/gateway]}}]
+    when: [{key: "request.headers[kubeflow-userid]", values: [user-%[1]d@example.com]}]
+  - when: [{key: source.namespace, values: [team]}]
+  - to: [{operation: {paths: [/healthz, /metrics, /wait-for-drain]}}]
+  - from: [{source: {principals: [cluster.local/ns/kubeflow/sa/notebook-controller-service-account]}}]
+    to: [{operation: {methods: [GET], paths: ["*/api/kernels"]}}]`
+
 // A profile's namespace with its owner and eleven contributors.
 func twelvePolicies(b *testing.B) *Filter {
 	b.Helper()
 	var all []string
 	for i := range 12 {
-		all = append(all, fmt.Sprintf(`
-metadata: {name: contributor-%02d, namespace: team}
-spec:
-  rules:
-  - from: [{source: {principals: [cluster.local/ns/istio-system/sa/gateway]}}]
-    when: [{key: "request.headers[kubeflow-userid]", values: [user-%d@example.com]}]
-  - when: [{key: source.namespace, values: [team]}]
-  - to: [{operation: {paths: [/healthz, /metrics, /wait-for-drain]}}]
-  - from: [{source: {principals: [cluster.local/ns/kubeflow/sa/notebook-controller-service-account]}}]
-    to: [{operation: {methods: [GET], paths: ["*/api/kernels"]}}]`, i, i))
+		all = append(all, fmt.Sprintf(contributor, i))
 	}
 	return compiled(b, policies(b, strings.Join(all, "\n---\n")))
 }
@@ -41,5 +43,25 @@ func BenchmarkDecide(b *testing.B) {
 				f.Decide(r)
 			}
 		})
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	list := policies(b, fmt.Sprintf(contributor, 1))
+	b.ReportAllocs()
+	for b.Loop() {
+		Compile(list, defaultMesh())
+	}
+}
+
+func BenchmarkFor(b *testing.B) {
+	var all []string
+	for i := range 12 {
+		all = append(all, fmt.Sprintf(contributor, i))
+	}
+	compiled := Compile(policies(b, strings.Join(all, "\n---\n")), defaultMesh())
+	b.ReportAllocs()
+	for b.Loop() {
+		compiled.For(sidecar())
 	}
 }

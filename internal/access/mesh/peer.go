@@ -68,29 +68,30 @@ func (p *PeerAuthentications) For(w Workload) *Peers {
 		return &Peers{mode: Strict}
 	case Gateway, None:
 		return &Peers{mode: Permissive}
+	case Ztunnel:
+		return p.forZtunnel(&w)
 	}
 	root := p.mesh.RootNamespace
 	peers := &Peers{mode: Permissive}
-	mesh := oldest(p.byNamespace[root], func(a *securityv1beta1.PeerAuthentication) bool { return isGeneral(a) })
-	peers.take(mesh)
+	peers.take(oldest(p.byNamespace[root], isGeneral))
 	if w.Namespace == root {
 		return peers
 	}
-	own := p.byNamespace[w.Namespace]
-	peers.take(oldest(own, isGeneral))
-	workload := oldest(own, func(a *securityv1beta1.PeerAuthentication) bool {
-		return !isGeneral(a) && (attachment{selector: a.Spec.GetSelector()}).selects(&w)
-	})
-	if workload == nil {
-		return peers
-	}
-	inherited := peers.mode
+	namespace, workload := p.own(&w)
+	peers.take(namespace)
 	peers.take(workload)
-	peers.takePorts(workload)
-	if w.Enforcer == Ztunnel && inherited == Strict && modeOf(workload.Spec.GetMtls()) == unset {
-		peers.asZtunnel()
+	if workload != nil {
+		peers.takePorts(workload)
 	}
 	return peers
+}
+
+// Own are the policies of w's namespace: the general one, and the workload's.
+func (p *PeerAuthentications) own(w *Workload) (namespace, workload *securityv1beta1.PeerAuthentication) {
+	own := p.byNamespace[w.Namespace]
+	return oldest(own, isGeneral), oldest(own, func(a *securityv1beta1.PeerAuthentication) bool {
+		return !isGeneral(a) && (attachment{selector: a.Spec.GetSelector()}).selects(w)
+	})
 }
 
 func oldest(sorted []*securityv1beta1.PeerAuthentication, fits func(*securityv1beta1.PeerAuthentication) bool) *securityv1beta1.PeerAuthentication {
@@ -123,17 +124,6 @@ func (p *Peers) takePorts(a *securityv1beta1.PeerAuthentication) {
 		}
 	}
 	p.portsBy = a.Namespace + "/" + a.Name
-}
-
-// AsZtunnel drops ports with DISABLE where no port has PERMISSIVE: of a policy that inherits STRICT, istiod then converts
-// nothing.
-func (p *Peers) asZtunnel() {
-	for _, mode := range p.ports {
-		if mode == Permissive {
-			return
-		}
-	}
-	p.ports = nil
 }
 
 func modeOf(mtls *istiosecurity.PeerAuthentication_MutualTLS) PeerMode {

@@ -69,11 +69,25 @@ func TestPeers_mode(t *testing.T) {
 		},
 		"a waypoint":                {nil, Waypoint, Strict, "", Strict},
 		"a gateway":                 {[]string{mesh("STRICT")}, Gateway, Permissive, "", Permissive},
-		"a ztunnel":                 {[]string{workload("portLevelMtls: {90: {mode: PERMISSIVE}}"), mesh("STRICT")}, Ztunnel, Strict, "istio-system/mesh", Permissive},
+		"a ztunnel":                 {[]string{workload("portLevelMtls: {90: {mode: PERMISSIVE}}"), mesh("STRICT")}, Ztunnel, Strict, "team/workload", Permissive},
 		"a ztunnel without DISABLE": {[]string{workload("portLevelMtls: {90: {mode: DISABLE}}"), mesh("STRICT")}, Ztunnel, Strict, "istio-system/mesh", Strict},
 		"a ztunnel with a mode": {
-			[]string{workload("mtls: {mode: STRICT}, portLevelMtls: {90: {mode: DISABLE}}"), mesh("STRICT")}, Ztunnel, Strict, "team/workload", Disabled,
+			[]string{workload("mtls: {mode: STRICT}, portLevelMtls: {90: {mode: DISABLE}}"), mesh("STRICT")}, Ztunnel, Strict, "team/workload", Permissive,
 		},
+		"a ztunnel, all strict":                            {[]string{workload("mtls: {mode: STRICT}, portLevelMtls: {90: {mode: STRICT}}")}, Ztunnel, Strict, "team/workload", Strict},
+		"a ztunnel, the mesh alone":                        {[]string{mesh("STRICT")}, Ztunnel, Strict, "istio-system/mesh", Strict},
+		"a ztunnel, disabled":                              {[]string{namespace("DISABLE"), mesh("STRICT")}, Ztunnel, Permissive, "team/namespace", Permissive},
+		"a ztunnel, the mesh by a selector":                {[]string{peerPolicy("mesh", "istio-system", first2024, "{selector: {}, mtls: {mode: STRICT}}")}, Ztunnel, Permissive, "", Permissive},
+		"a ztunnel, a strict port":                         {[]string{workload("portLevelMtls: {90: {mode: STRICT}, 70000: {mode: STRICT}}")}, Ztunnel, Permissive, "team/workload", Strict},
+		"a ztunnel, a strict port, open above":             {[]string{workload("mtls: {mode: PERMISSIVE}, portLevelMtls: {90: {mode: STRICT}}"), namespace("STRICT")}, Ztunnel, Permissive, "team/workload", Strict},
+		"a ztunnel, an open port below a strict namespace": {[]string{workload("portLevelMtls: {90: {mode: PERMISSIVE}, 91: {mode: STRICT}}"), namespace("STRICT")}, Ztunnel, Strict, "team/workload", Permissive},
+		"a ztunnel loses a strict port of an open workload below a strict mesh": {
+			[]string{workload("mtls: {mode: PERMISSIVE}, portLevelMtls: {90: {mode: STRICT}}"), mesh("STRICT")}, Ztunnel, Permissive, "team/workload", Permissive,
+		},
+		"a ztunnel loses a strict mesh behind a namespace without a mode": {
+			[]string{workload("portLevelMtls: {90: {mode: PERMISSIVE}}"), namespace("UNSET"), mesh("STRICT")}, Ztunnel, Permissive, "team/workload", Permissive,
+		},
+		"a ztunnel, an open port below nothing": {[]string{workload("portLevelMtls: {90: {mode: PERMISSIVE}, 91: {mode: STRICT}}"), mesh("PERMISSIVE")}, Ztunnel, Permissive, "team/workload", Permissive},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -88,8 +102,10 @@ func TestPeers_mode(t *testing.T) {
 			}
 		})
 	}
-	if mode, _ := peers(t, Workload{Namespace: "istio-system", Enforcer: Sidecar}, mesh("STRICT")).Mode(1); mode != Strict {
-		t.Errorf("the root namespace's own mode is %s", mode)
+	for _, enforcer := range []Enforcer{Sidecar, Ztunnel} {
+		if mode, _ := peers(t, Workload{Namespace: "istio-system", Enforcer: enforcer}, mesh("STRICT")).Mode(1); mode != Strict {
+			t.Errorf("the root namespace's own mode is %s", mode)
+		}
 	}
 }
 
