@@ -219,7 +219,7 @@ func filters(t *testing.T, files []string, isTCP bool) *oracle.Oracle {
 			t.Fatalf("read %q: %v", path, err)
 		}
 	}
-	o, err := oracle.Filters(forHTTP, forTCP)
+	o, err := oracle.Filters(forHTTP, forTCP, snapshot.NormalizeNone)
 	if err != nil {
 		t.Fatalf("make an oracle of %v: %v", files, err)
 	}

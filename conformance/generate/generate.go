@@ -77,7 +77,10 @@ func (g Generator) World() World {
 
 func (g Generator) mesh() snapshot.Mesh {
 	m := snapshot.DefaultMesh()
-	m.PathNormalization = snapshot.NormalizeNone
+	m.PathNormalization = pick(g, []snapshot.PathNormalization{
+		snapshot.NormalizeNone, snapshot.NormalizeNone, snapshot.NormalizeBase, snapshot.NormalizeMergeSlashes,
+		snapshot.NormalizeDecodeAndMerge,
+	})
 	m.TrustDomain = pick(g, trustDomains)
 	for range g.IntN(3) {
 		if alias := pick(g, trustDomains); alias != m.TrustDomain && !slices.Contains(m.TrustDomainAliases, alias) {

@@ -30,6 +30,7 @@ var (
 	paths   = []string{
 		"/", "/a", "/a/", "/a/b", "/a/b/c", "/admin", "/admin/x", "/healthz", "/api/kernels", "/notebook/a/nb/api/kernels",
 		"//a", "/a//b", "/A", "/a%2Fb", "/a/b=c", "/a/./b",
+		"/a/../admin", "/a//../b", "/..", "/a/b/..", `/a\b`, "/%2F%2fadmin", "/a/.", "/a/...", "/a%5cb",
 	}
 	templates = []string{
 		"/a/{*}", "/a/{**}", "/{*}/b", "/{**}/c", "/{*}/{*}", "/{**}", "/a/{*}/", "/notebook/{*}/{*}/api/{**}", "/{*}/b/{**}/c",

@@ -40,7 +40,8 @@ func Proxy(policies []*securityv1beta1.AuthorizationPolicy, m snapshot.Mesh, w m
 	other := builder.New(bundle, push, result, builder.Option{UseFilterState: waypoint})
 	// The order in which Istio puts them in front of a workload.
 	forHTTP, forTCP := built(custom).BuildHTTP(), built(custom).BuildTCP()
-	return Filters(append(forHTTP, built(other).BuildHTTP()...), append(forTCP, built(other).BuildTCP()...))
+	forHTTP, forTCP = append(forHTTP, built(other).BuildHTTP()...), append(forTCP, built(other).BuildTCP()...)
+	return Filters(forHTTP, forTCP, m.PathNormalization)
 }
 
 // Selected are the policies that Istio selects for a workload.

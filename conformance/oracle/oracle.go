@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"berth.dev/berth/internal/access/mesh"
+	"berth.dev/berth/internal/snapshot"
 )
 
 // Answer is what an oracle says of a request.
@@ -53,9 +54,9 @@ type filter struct {
 	rules  map[string]rbacbridge.Engine
 }
 
-// Filters returns the oracle of the filters that a proxy got for HTTP and for TCP.
-func Filters(forHTTP []*hcm.HttpFilter, forTCP []*listener.Filter) (*Oracle, error) {
-	o := &Oracle{probes: &probes{}}
+// Filters returns the oracle of the filters that a proxy got for HTTP and for TCP. It normalizes paths first.
+func Filters(forHTTP []*hcm.HttpFilter, forTCP []*listener.Filter, normalization snapshot.PathNormalization) (*Oracle, error) {
+	o := &Oracle{probes: &probes{normalization: normalization}}
 	for _, f := range forHTTP {
 		rules, err := httpRules(f)
 		if err != nil {
@@ -77,7 +78,7 @@ func Filters(forHTTP []*hcm.HttpFilter, forTCP []*listener.Filter) (*Oracle, err
 	return o, nil
 }
 
-// Answer says what is done with a request. Its path is taken as normalized already.
+// Answer says what is done with a request.
 func (o *Oracle) Answer(r mesh.Request) Answer {
 	ctx := o.probes.context(r)
 	filters := o.http

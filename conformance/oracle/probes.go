@@ -27,12 +27,15 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"berth.dev/berth/internal/access/mesh"
+	"berth.dev/berth/internal/snapshot"
 )
 
 // probes are the matchers that gRPC's engine has not, or has otherwise than Envoy. Each is put in the engine's configuration
 // as a matcher of a header that no request has, and each request gets the headers whose probes say yes.
 type probes struct {
 	all []func(mesh.Request) bool
+	// normalization is what is done with paths first.
+	normalization snapshot.PathNormalization
 }
 
 // Headers that carry what gRPC would overwrite.
@@ -139,17 +142,17 @@ func (p *probes) metadata(m *matcherpb.MetadataMatcher) *routepb.HeaderMatcher {
 	return p.add(func(r mesh.Request) bool { return matchMetadata(m, r) })
 }
 
-// context returns a request as gRPC's engine wants it. Istio's proxies take fragments off paths before anything else.
+// context returns a request as gRPC's engine wants it.
 func (p *probes) context(r mesh.Request) context.Context {
 	headers := metadata.MD{}
 	if !r.TCP {
+		r.Path = normalized(r.Path, p.normalization)
 		for name, values := range r.Headers {
 			headers[strings.ToLower(name)] = slices.Clone(values)
 		}
 		headers[":authority"] = []string{r.Host}
 		headers[methodHeader] = []string{r.Method}
-		path, _, _ := strings.Cut(r.Path, "#")
-		headers[pathHeader] = []string{path}
+		headers[pathHeader] = []string{r.Path}
 	}
 	for i, probe := range p.all {
 		if probe(r) {
@@ -170,11 +173,9 @@ func (p *probes) context(r mesh.Request) context.Context {
 	return rbacbridge.WithConnection(ctx, connection{to: netip.AddrPortFrom(r.DestinationIP, r.Port)})
 }
 
-// urlPath is what Envoy compares with paths: without query and fragment.
-func urlPath(path string) string {
-	if i := strings.IndexAny(path, "?#"); i >= 0 {
-		return path[:i]
-	}
+// urlPath is what Envoy compares with paths: without query.
+func urlPath(target string) string {
+	path, _, _ := strings.Cut(target, "?")
 	return path
 }
 
