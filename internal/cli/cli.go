@@ -69,7 +69,7 @@ func Root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       Version(),
 	}
-	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), classCommand(), pmrCommand(), syncCommand(), staleCommand(), demoCommand())
+	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), classCommand(), pmrCommand(), syncCommand(), staleCommand(), rolesCommand(), demoCommand())
 	return root
 }
 

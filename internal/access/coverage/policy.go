@@ -4,6 +4,7 @@
 package coverage
 
 import (
+	_ "embed" // policy.yaml
 	"errors"
 	"fmt"
 	"slices"
@@ -143,41 +144,18 @@ func checkResource(field, name string) error {
 	return nil
 }
 
+// DefaultText is DefaultPolicy as people write it.
+//
+//go:embed policy.yaml
+var DefaultText []byte
+
 // DefaultPolicy is what is meant for what is known of Kubeflow and the operators beside it.
 func DefaultPolicy() Policy {
-	return Policy{
-		APIVersion: APIVersion, Kind: Kind,
-		View: slices.Clone(reading), Edit: slices.Clone(editing),
-		Groups: []Group{
-			{Name: "kubeflow.org"},
-			{Name: "kubeflow.org", Resources: []string{"viewers"}, View: []string{}, Edit: []string{}, Reason: "made by Kubeflow Pipelines: a way to run any image"},
-			{Name: "pipelines.kubeflow.org"},
-			{Name: "tensorboard.kubeflow.org"},
-			{Name: "trainer.kubeflow.org"},
-			{Name: "trainer.kubeflow.org", Resources: []string{"trainingruntimes"}, Edit: slices.Clone(reading), Reason: "the platform's"},
-			{Name: "serving.kserve.io"},
-			{Name: "serving.knative.dev"},
-			{Name: "eventing.knative.dev"},
-			{Name: "flows.knative.dev"},
-			{Name: "messaging.knative.dev"},
-			{Name: "sources.knative.dev"},
-			{
-				Name: "argoproj.io", Resources: []string{"clusterworkflowtemplates", "cronworkflows", "workfloweventbindings", "workflows", "workflowtaskresults", "workflowtemplates"},
-				Reason: "Argo Workflows alone: the group has Argo CD's Applications, too",
-			},
-			{Name: "argoproj.io", Resources: []string{"workflowartifactgctasks", "workflowtasksets"}, Edit: slices.Clone(reading), Reason: "written by Argo itself"},
-			{Name: "ray.io"},
-			{Name: "sparkoperator.k8s.io"},
-			{Name: "kueue.x-k8s.io", Edit: slices.Clone(reading), Reason: "queues are the platform's, Workloads Kueue's"},
-			{Name: "external-secrets.io", Edit: slices.Clone(reading), Reason: "whoever writes them reads what a ClusterSecretStore reads"},
-		},
-		Accepted: []Accepted{
-			{Role: View, Group: "pipelines.kubeflow.org", Resources: []string{"visualizations"}, Verbs: []string{"create"}, Reason: "no object, but a question of Kubeflow Pipelines"},
-		},
-		Unserved: []Unserved{
-			{Group: "pipelines.kubeflow.org", Resources: []string{"experiments", "jobs", "runs", "visualizations"}},
-		},
+	p, err := ReadPolicy(DefaultText)
+	if err != nil {
+		panic(fmt.Sprintf("policy.yaml: %v", err)) // a test reads it, too
 	}
+	return p
 }
 
 // of is the last entry that a kind is in.
