@@ -69,7 +69,8 @@ func Root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       Version(),
 	}
-	root.AddCommand(controllerCommand(), kfamCommand(), accessCommand(), renderCommand(), classCommand(), pmrCommand(), syncCommand(), staleCommand(), demoCommand())
+	root.AddCommand(controllerCommand(), kfamCommand(), accessCommand(), rolesCommand(), renderCommand(), classCommand(), pmrCommand(), syncCommand(),
+		staleCommand(), demoCommand())
 	return root
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"time"
@@ -41,6 +42,7 @@ import (
 	"berth.dev/berth/internal/controller/profile"
 	"berth.dev/berth/internal/controller/profileclass"
 	"berth.dev/berth/internal/controller/profilesync"
+	"berth.dev/berth/internal/controller/rolecoverage"
 	"berth.dev/berth/internal/hookclient"
 	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/kube/slim"
@@ -70,6 +72,8 @@ type Options struct {
 	WebhookAddress string
 	// PluginVerify is how often bindings to cloud identities are looked at again.
 	PluginVerify time.Duration
+	// RoleCoverage supplies the roles of tenants with what they lack on kinds that the cluster serves.
+	RoleCoverage bool
 	// Providers replaces the real cloud providers, for tests.
 	Providers map[string]plugin.Provider
 	// WrapClient wraps the client that writes, for tests that count writes or have them fail.
@@ -90,7 +94,15 @@ const LeaseName = "kubeflow-profile-controller"
 const room = 192 << 20
 
 // cacheOptions keep out of memory what nobody reads.
-func cacheOptions() cache.Options {
+func cacheOptions(o Options) cache.Options {
+	options := cacheOfProfiles()
+	if o.RoleCoverage {
+		maps.Copy(options.ByObject, rolecoverage.Cache(o.secretNamespace()))
+	}
+	return options
+}
+
+func cacheOfProfiles() cache.Options {
 	ours := labels.SelectorFromSet(labels.Set{kubeflowv1.ManagedByLabel: kubeflowv1.ManagedByValue})
 	return cache.Options{
 		DefaultTransform: slim.Transform,
@@ -115,7 +127,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(profile.RegisterMetrics(), profilesync.RegisterMetrics()); err != nil && !o.Repeated {
+	if err := errors.Join(profile.RegisterMetrics(), profilesync.RegisterMetrics(), rolecoverage.RegisterMetrics()); err != nil && !o.Repeated {
 		return fmt.Errorf("register metrics: %w", err)
 	}
 	if err := registerAll(mgr, o); err != nil {
@@ -177,6 +189,9 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 	if err := expiry.New(expiry.Options{Client: c, Recorder: recorder, Now: time.Now}).Register(mgr); err != nil {
 		return err
 	}
+	if err := coverRoles(mgr, c, recorder, o); err != nil {
+		return err
+	}
 	followClasses(mgr, kinds, c)
 	if err := followSyncs(mgr, kinds, c, recorder, o); err != nil {
 		return err
@@ -209,6 +224,16 @@ func registerAll(mgr ctrl.Manager, o Options) error {
 		}
 	}
 	return nil
+}
+
+// coverRoles supplies the roles of tenants with what they lack, if that is wanted.
+func coverRoles(mgr ctrl.Manager, c client.Client, recorder events.EventRecorder, o Options) error {
+	if !o.RoleCoverage {
+		return nil
+	}
+	return rolecoverage.New(rolecoverage.Options{
+		Client: c, Direct: mgr.GetAPIReader(), Recorder: recorder, Namespace: o.secretNamespace(),
+	}).Register(mgr)
 }
 
 // followClasses has the controller of classes run as soon as the cluster serves them.
@@ -283,7 +308,7 @@ func newManager(o Options) (ctrl.Manager, error) {
 		LeaderElectionNamespace:       o.LeaderElectionNamespace,
 		LeaderElectionResourceLock:    resourcelock.LeasesResourceLock,
 		LeaderElectionReleaseOnCancel: true,
-		Cache:                         cacheOptions(),
+		Cache:                         cacheOptions(o),
 		Controller:                    config.Controller{SkipNameValidation: new(o.Repeated)},
 		Client: client.Options{Cache: &client.CacheOptions{
 			Unstructured: true,

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -52,6 +53,12 @@ func Transform(in any) (any, error) {
 			subject := &obj.Subjects[i]
 			subject.APIGroup, subject.Kind = shared(subject.APIGroup), shared(subject.Kind)
 			subject.Name = shared(subject.Name)
+		}
+	case *apiextensionsv1.CustomResourceDefinition:
+		obj.Spec.Conversion = nil
+		for i := range obj.Spec.Versions { // schemas are nearly all of it
+			v := &obj.Spec.Versions[i]
+			v.Schema, v.AdditionalPrinterColumns, v.SelectableFields = nil, nil, nil
 		}
 	case *kubeflowv1.Profile:
 		for i := range obj.Status.Conditions {
