@@ -118,10 +118,8 @@ func (l *linter) wildcards(object, where string, values []string) {
 func (l *linter) operation(object, where string, action istiosecurity.AuthorizationPolicy_Action, o *istiosecurity.Operation) {
 	l.wildcards(object, where+", methods", slices.Concat(o.GetMethods(), o.GetNotMethods()))
 	l.wildcards(object, where+", hosts", slices.Concat(o.GetHosts(), o.GetNotHosts()))
-	for _, path := range slices.Concat(o.GetPaths(), o.GetNotPaths()) {
-		if !strings.Contains(path, "{") {
-			l.wildcards(object, where+", paths", []string{path})
-		}
+	for _, paths := range [][]string{o.GetPaths(), o.GetNotPaths()} {
+		l.wildcards(object, where+", paths", slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return strings.Contains(path, "{") }))
 	}
 	normal := l.snapshot.Mesh.PathNormalization
 	if action == istiosecurity.AuthorizationPolicy_DENY && len(o.GetPaths()) > 0 && (normal == snapshot.NormalizeNone || normal == snapshot.NormalizeBase || normal == "") {
