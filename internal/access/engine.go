@@ -46,8 +46,9 @@ type Engine struct {
 	// byNamespace are the AuthorizationPolicies of each.
 	byNamespace map[string][]*securityv1beta1.AuthorizationPolicy
 	bindingsIn  map[string][]*rbacv1.RoleBinding
-	// gateway is where people come in.
+	// gateway is where people come in, and routes lead from there.
 	gateway place
+	routes  routes
 }
 
 // New returns the engine for s.
@@ -83,6 +84,7 @@ func New(s *snapshot.Snapshot, options Options) *Engine {
 	}
 	e.gateway = e.gatewayPlace()
 	e.guard(&e.gateway)
+	e.routes = routesOf(s.VirtualServices, options.Gateway)
 	return e
 }
 

@@ -58,9 +58,9 @@ func (l *linter) attachment(policy *securityv1beta1.AuthorizationPolicy, object 
 					continue
 				}
 				found = true
-				if gateway := pod.Labels[labelGateway]; gateway != "" {
-					l.add(CodeNotEnforced, Error, object, "name the Gateway "+gateway+" in spec.targetRefs",
-						"it selects the pods of the Gateway %s/%s, which enforce only policies that name it in targetRefs", namespace, gateway)
+				if w := l.workload(pod); w.Enforcer == mesh.Waypoint {
+					l.add(CodeNotEnforced, Error, object, "name the Gateway "+w.Gateway+" in spec.targetRefs",
+						"it selects the pods of the waypoint %s/%s, which enforce only policies that name it in targetRefs", namespace, w.Gateway)
 				}
 			}
 		}
@@ -140,6 +140,11 @@ func (l *linter) enforcement(policy *securityv1beta1.AuthorizationPolicy, object
 		}
 	}
 	if len(ambient) == 0 {
+		return
+	}
+	if policy.Spec.GetSelector() != nil && len(policy.Spec.GetSelector().GetMatchLabels()) == 0 {
+		l.add(CodeNotEnforced, Error, object, "leave spec.selector out", "its selector is empty, and ztunnels, which guard %s, never enforce such policies",
+			strings.Join(ambient[:min(len(ambient), mostNamed)], ", "))
 		return
 	}
 	_, lost := mesh.ZtunnelRules(policy, l.snapshot.Mesh.RootNamespace)

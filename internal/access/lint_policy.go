@@ -165,7 +165,7 @@ func (l *linter) condition(object, where string, action istiosecurity.Authorizat
 	}
 	if header == l.options.GroupsHeader && len(c.GetValues()) > 0 {
 		l.add(CodeGroupsHeader, Error, object, "use request.auth.claims[groups], which compares each group for itself",
-			"%s: several groups come as one value with commas, which no single group equals, and Istio does not copy claims that are lists into headers", where)
+			"%s: several groups come as one value with commas, which no single group equals, and claims that are lists come as base64, or not at all", where)
 	}
 	if header == l.options.UserHeader && action == istiosecurity.AuthorizationPolicy_ALLOW && len(c.GetValues()) > 0 && !l.comesFromTrusted(rule) {
 		l.add(CodeHeaderUnguarded, Error, object, "ask in the same rule for source.principals of the ingress gateway",

@@ -36,12 +36,18 @@ type candidate struct {
 	route   *istionetworking.HTTPRoute
 }
 
-// route finds where the gateway sends r. Of several VirtualServices for one host the oldest comes first, as Istio has it, and
-// those that match everything last. Source: Istio's merging of VirtualServices at gateways.
-func (e *Engine) route(gateway string, r mesh.Request) (routed, bool) {
-	services := slices.DeleteFunc(slices.Clone(e.snapshot.VirtualServices), func(vs *networkingv1beta1.VirtualService) bool {
-		return !isFor(vs, gateway) || !slices.ContainsFunc(vs.Spec.GetHosts(), func(host string) bool { return hostMatches(host, r.Host) })
-	})
+// routes are those behind the gateway, in the order in which it tries them.
+type routes struct {
+	all []candidate
+	// under are the places in all of those for paths below two segments, such as notebook/risk; and others of all else.
+	under  map[string][]int
+	others []int
+}
+
+// routesOf orders the routes of a gateway: of several VirtualServices for one host the oldest comes first, and those that
+// match everything last. Source: Istio's merging of VirtualServices at gateways.
+func routesOf(services []*networkingv1beta1.VirtualService, gateway string) routes {
+	services = slices.DeleteFunc(slices.Clone(services), func(vs *networkingv1beta1.VirtualService) bool { return !isFor(vs, gateway) })
 	slices.SortStableFunc(services, func(a, b *networkingv1beta1.VirtualService) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace))
 	})
@@ -56,7 +62,48 @@ func (e *Engine) route(gateway string, r mesh.Request) (routed, bool) {
 			}
 		}
 	}
-	for _, c := range append(first, last...) {
+	r := routes{all: append(first, last...), under: map[string][]int{}}
+	for i, c := range r.all {
+		if segments, found := c.segments(); found {
+			r.under[segments] = append(r.under[segments], i)
+		} else {
+			r.others = append(r.others, i)
+		}
+	}
+	return r
+}
+
+// segments are the first two of all paths that c is for, if they have the same.
+func (c candidate) segments() (string, bool) {
+	if len(c.route.GetMatch()) != 1 || c.route.GetMatch()[0].GetIgnoreUriCase() {
+		return "", false
+	}
+	uri := c.route.GetMatch()[0].GetUri()
+	return twoSegments(uri.GetPrefix() + uri.GetExact())
+}
+
+// twoSegments are the first two segments of path, if a slash ends them.
+func twoSegments(path string) (string, bool) {
+	parts := strings.SplitN(path, "/", 4) //nolint:mnd // nothing, two segments, and the rest
+	if len(parts) < 4 {                   //nolint:mnd // as above
+		return "", false
+	}
+	return parts[1] + "/" + parts[2], true
+}
+
+// route finds where the gateway sends r.
+func (e *Engine) route(r mesh.Request) (routed, bool) {
+	path, _, _ := strings.Cut(r.Path, "?")
+	places := e.routes.others
+	if segments, found := twoSegments(path); found {
+		places = slices.Concat(e.routes.under[segments], places)
+		slices.Sort(places)
+	}
+	for _, i := range places {
+		c := e.routes.all[i]
+		if !slices.ContainsFunc(c.service.Spec.GetHosts(), func(host string) bool { return hostMatches(host, r.Host) }) {
+			continue
+		}
 		if match, fits := c.match(&r); fits {
 			return c.follow(match, r), true
 		}

@@ -91,7 +91,10 @@ func (e *Engine) enter(user rbac.User, r mesh.Request) ([]Step, routed) {
 		return []Step{step}, routed{}
 	}
 	seen.Received, seen.Token = nil, nil // the next hop sees headers, and verifies tokens itself
-	found, ok := e.route(e.options.Gateway, seen)
+	if path, usable := mesh.NormalizePath(seen.Path, e.snapshot.Mesh.PathNormalization); usable {
+		seen.Path = path
+	}
+	found, ok := e.route(seen)
 	way := Step{Layer: "route", Verdict: mesh.Allowed, By: found.route, Notes: found.notes}
 	switch {
 	case !ok && len(e.snapshot.VirtualServices) == 0:

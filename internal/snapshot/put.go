@@ -45,7 +45,10 @@ func (s *Snapshot) Put(object runtime.Object) (bool, error) {
 	case *rbacv1.RoleBinding:
 		s.RoleBindings = append(s.RoleBindings, slim(o))
 	case *rbacv1.ClusterRole:
-		s.ClusterRoles = append(s.ClusterRoles, slim(o))
+		if o.AggregationRule == nil { // else who wrote the rules decides whether they stay without parts
+			slim(o)
+		}
+		s.ClusterRoles = append(s.ClusterRoles, o)
 	case *rbacv1.ClusterRoleBinding:
 		s.ClusterRoleBindings = append(s.ClusterRoleBindings, slim(o))
 	case *kubeflowv1.Profile:
