@@ -16,12 +16,13 @@ import (
 // aggregation is what Kubernetes' controller makes of ClusterRoles in the end: each that has selectors gets the rules of
 // those that it selects, again and again until nothing changes any more.
 type aggregation struct {
-	roles map[string]*written
-	// direct are the roles that each one selects, sorted. A role never selects itself.
-	direct map[string][]string
-	// reached and kept are known already.
-	reached map[string]map[string]bool
-	kept    map[string]bool
+	// names are sorted; all else is by the place of a role in them.
+	names []string
+	roles []*written
+	rules [][]*Rule // as they are written
+	// reached are the roles that each one selects, and that these select, with itself if that is one of them.
+	reached []set
+	kept    map[int]bool // known already
 }
 
 // written is a ClusterRole as somebody wrote it, or several of the name.
@@ -36,27 +37,42 @@ type written struct {
 }
 
 func readAggregation(clusterRoles []*rbacv1.ClusterRole) *aggregation {
-	g := &aggregation{roles: map[string]*written{}, direct: map[string][]string{}, reached: map[string]map[string]bool{}, kept: map[string]bool{}}
+	byName := map[string]*written{}
 	for _, r := range sorted(clusterRoles) {
-		w := g.roles[r.Name]
-		if w == nil {
-			w = &written{}
-			g.roles[r.Name] = w
+		if byName[r.Name] == nil {
+			byName[r.Name] = &written{}
 		}
-		w.add(r)
+		byName[r.Name].add(r)
 	}
-	names := slices.Sorted(maps.Keys(g.roles))
-	for name, w := range g.roles {
-		if !w.aggregates || w.invalid {
-			continue
-		}
-		for _, other := range names {
-			if other != name && w.selects(g.roles[other]) {
-				g.direct[name] = append(g.direct[name], other)
+	g := &aggregation{names: slices.Sorted(maps.Keys(byName)), kept: map[int]bool{}}
+	for _, name := range g.names {
+		g.roles = append(g.roles, byName[name])
+		g.rules = append(g.rules, rulesFrom(Ref{Kind: KindClusterRole, Name: name}, byName[name].rules))
+	}
+	for i, w := range g.roles {
+		g.reached = append(g.reached, newSet(len(g.roles)))
+		for other := range g.roles {
+			if other != i && w.selects(g.roles[other]) { // a role never selects itself
+				g.reached[i].add(other)
 			}
 		}
 	}
+	g.close()
 	return g
+}
+
+// close adds to what each role reaches what that reaches, by Warshall's algorithm.
+func (g *aggregation) close() {
+	for through, w := range g.roles {
+		if len(w.selectors) == 0 {
+			continue
+		}
+		for i := range g.roles {
+			if g.reached[i].has(through) {
+				g.reached[i].addAll(g.reached[through])
+			}
+		}
+	}
 }
 
 func (w *written) add(r *rbacv1.ClusterRole) {
@@ -92,19 +108,17 @@ func isFilled(r *rbacv1.ClusterRole) bool {
 }
 
 func (w *written) selects(other *written) bool {
-	return slices.ContainsFunc(w.selectors, func(s labels.Selector) bool {
+	return w.aggregates && !w.invalid && slices.ContainsFunc(w.selectors, func(s labels.Selector) bool {
 		return slices.ContainsFunc(other.labels, func(set labels.Set) bool { return s.Matches(set) })
 	})
 }
 
-// rules are those that the ClusterRole of that name comes to have, by the role that they are written in.
-func (g *aggregation) rules(name string) []Rule {
-	sources := maps.Clone(g.reach(name))
-	sources[name] = true
-	var rules []Rule
-	for _, from := range slices.Sorted(maps.Keys(sources)) {
-		if g.keeps(from) {
-			rules = append(rules, rulesFrom(Ref{Kind: KindClusterRole, Name: from}, g.roles[from].rules)...)
+// resolved are the rules that a role comes to have, by the role that they are written in.
+func (g *aggregation) resolved(role int) []*Rule {
+	var rules []*Rule
+	for from := range g.roles {
+		if (from == role || g.reached[role].has(from)) && g.keeps(from) {
+			rules = append(rules, g.rules[from]...)
 		}
 	}
 	return rules
@@ -113,45 +127,36 @@ func (g *aggregation) rules(name string) []Rule {
 // keeps says whether the rules stay that are written in a role itself. In one that aggregates, Kubernetes replaces them,
 // with three exceptions: selectors that it can't read; roles that select each other, which keep forever what one of them
 // once had; and where there is nothing to replace them with, as it leaves rules alone then that it did not write.
-func (g *aggregation) keeps(name string) bool {
-	w := g.roles[name]
-	if !w.aggregates || w.invalid {
+func (g *aggregation) keeps(role int) bool {
+	w := g.roles[role]
+	if !w.aggregates || w.invalid || g.reached[role].has(role) {
 		return true
 	}
-	kept, known := g.kept[name]
+	kept, known := g.kept[role]
 	if known {
 		return kept
 	}
-	reached := g.reach(name)
-	kept = reached[name]
-	if !kept && !w.filled {
-		kept = true
-		for other := range reached {
-			if len(g.roles[other].rules) > 0 && g.keeps(other) {
-				kept = false
-				break
-			}
+	kept = !w.filled
+	for other := range g.roles {
+		if kept && g.reached[role].has(other) && len(g.rules[other]) > 0 && g.keeps(other) {
+			kept = false
 		}
 	}
-	g.kept[name] = kept
+	g.kept[role] = kept
 	return kept
 }
 
-// reach are the roles that are selected from name on, with name itself if that is one of them.
-func (g *aggregation) reach(name string) map[string]bool {
-	if reached := g.reached[name]; reached != nil {
-		return reached
+// A set of small numbers.
+type set []uint64
+
+func newSet(size int) set { return make(set, (size+63)/64) }
+
+func (s set) has(n int) bool { return s[n/64]&(1<<(n%64)) != 0 }
+
+func (s set) add(n int) { s[n/64] |= 1 << (n % 64) }
+
+func (s set) addAll(other set) {
+	for i := range s {
+		s[i] |= other[i]
 	}
-	reached := map[string]bool{}
-	for next := slices.Clone(g.direct[name]); len(next) > 0; {
-		last := len(next) - 1
-		at := next[last]
-		next = next[:last]
-		if !reached[at] {
-			reached[at] = true
-			next = append(next, g.direct[at]...)
-		}
-	}
-	g.reached[name] = reached
-	return reached
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,15 +38,10 @@ const (
 	askers      = 24
 )
 
-var cluster testkit.SharedCluster
-
-func TestMain(m *testing.M) {
-	os.Exit(testkit.RunWithCluster(m, &cluster, testkit.WithoutIstio(), testkit.WithoutBerth()))
-}
-
+// clients are for a cluster of the test's own: what one binds, another must not find.
 func clients(t *testing.T) *kubernetes.Clientset {
 	t.Helper()
-	config := cluster.Use(t).Config()
+	config := testkit.StartCluster(t, testkit.WithoutIstio(), testkit.WithoutBerth()).Config()
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.WarningHandler = rest.NoWarnings{}
 	c, err := kubernetes.NewForConfig(config)
@@ -259,4 +255,41 @@ func within(some, all []rbacv1.PolicyRule) bool {
 		}
 	}
 	return true
+}
+
+// One team's editors may read another's InferenceServices, by one Role and RoleBinding, and nothing else.
+func TestAuthorizer_exampleOfOneRole(t *testing.T) {
+	const ours, theirs = "payments-engineering", "risk-modeling"
+	c := clients(t)
+	create(t, c, &snapshot.Snapshot{
+		Namespaces:   []*corev1.Namespace{{ObjectMeta: metav1.ObjectMeta{Name: ours}}, {ObjectMeta: metav1.ObjectMeta{Name: theirs}}},
+		Roles:        []*rbacv1.Role{role(theirs, "read-models", to(list("get", "list"), list("serving.kserve.io"), list("inferenceservices")))},
+		RoleBindings: []*rbacv1.RoleBinding{roleBinding(theirs, "payments", toRole("read-models"), account(ours, "default-editor"))},
+	})
+	editor := rbac.SignedIn("system:serviceaccount:" + ours + ":default-editor")
+	models := func(verb string) rbac.Question {
+		return rbac.Question{Verb: verb, Group: "serving.kserve.io", Resource: "inferenceservices", Namespace: theirs}
+	}
+	testkit.Eventually(t, patience, func() error {
+		if seen, err := review(t.Context(), c, editor, models("get")); err != nil || !seen {
+			return fmt.Errorf("the API server has not seen the binding (error %w)", err)
+		}
+		return nil
+	})
+	a := rbac.New(listed(t, c))
+	secrets, elsewhere := rbac.Question{Verb: "get", Resource: "secrets", Namespace: theirs}, models("get")
+	elsewhere.Namespace = ours
+	for q, want := range map[rbac.Question]bool{
+		models("get"): true, models("list"): true, models("create"): false, models("watch"): false, secrets: false, elsewhere: false,
+	} {
+		server, err := review(t.Context(), c, editor, q)
+		if d := a.Can(editor, q); err != nil || d.Allowed != want || server != want {
+			t.Errorf("%v: %+v, and the API server says %t (error %v), want %t", q, d, server, err, want)
+		}
+	}
+	for _, h := range a.Holds(editor) {
+		if h.Binding.Namespace != "" && h.Binding != (rbac.Ref{Kind: rbac.KindRoleBinding, Namespace: theirs, Name: "payments"}) {
+			t.Errorf("the editor also has %+v", h)
+		}
+	}
 }

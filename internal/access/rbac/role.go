@@ -26,14 +26,14 @@ type Rule struct {
 // A role has its rules, aggregated, and finds them.
 type role struct {
 	number int
-	rules  []Rule
+	rules  []*Rule // shared with those that aggregate them
 	// byResource finds rules by each of the resources that they name, in their order.
 	byResource map[string][]int
 	// urls are the rules with paths.
 	urls []int
 }
 
-func newRole(number int, rules []Rule) *role {
+func newRole(number int, rules []*Rule) *role {
 	r := &role{number: number, rules: rules, byResource: map[string][]int{}}
 	for i, rule := range rules {
 		for _, resource := range rule.Policy.Resources {
@@ -54,7 +54,11 @@ func (a *Authorizer) Rules(of Ref) ([]Rule, bool) {
 	if r == nil {
 		return nil, false
 	}
-	return slices.Clone(r.rules), true
+	rules := make([]Rule, 0, len(r.rules))
+	for _, rule := range r.rules {
+		rules = append(rules, *rule)
+	}
+	return rules, true
 }
 
 // Roles are all there are, by kind, namespace and name.
@@ -77,21 +81,20 @@ func resolve(namespaced []*rbacv1.Role, clusterRoles []*rbacv1.ClusterRole) (rol
 		roles[ref] = newRole(len(roles), rulesFrom(ref, rules))
 	}
 	g := readAggregation(clusterRoles)
-	for name, w := range g.roles {
+	for i, name := range g.names {
 		ref := Ref{Kind: KindClusterRole, Name: name}
-		roles[ref] = newRole(len(roles), g.rules(name))
-		if w.invalid {
+		roles[ref] = newRole(len(roles), g.resolved(i))
+		if g.roles[i].invalid {
 			invalid = append(invalid, ref)
 		}
 	}
-	slices.SortFunc(invalid, Ref.compare)
 	return roles, invalid
 }
 
-func rulesFrom(from Ref, policies []rbacv1.PolicyRule) []Rule {
-	rules := make([]Rule, 0, len(policies))
+func rulesFrom(from Ref, policies []rbacv1.PolicyRule) []*Rule {
+	rules := make([]*Rule, 0, len(policies))
 	for i, policy := range policies {
-		rules = append(rules, Rule{From: from, Index: i, Policy: policy})
+		rules = append(rules, &Rule{From: from, Index: i, Policy: policy})
 	}
 	return rules
 }

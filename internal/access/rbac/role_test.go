@@ -139,3 +139,17 @@ func TestNew_aggregates(t *testing.T) {
 		t.Errorf("roles that can't be aggregated (-want +got):\n%s", diff)
 	}
 }
+
+// However many roles select each other, that is worked out in time.
+func TestNew_aggregatesManyInACircle(t *testing.T) {
+	const many = 500
+	var roles []*rbacv1.ClusterRole
+	for i := range many {
+		r := aggregating(clusterRole(fmt.Sprintf("%03d", i), reading("x")))
+		r.AggregationRule.ClusterRoleSelectors = []metav1.LabelSelector{{}}
+		roles = append(roles, r)
+	}
+	if got := len(rulesOf(rbac.New(&snapshot.Snapshot{ClusterRoles: roles}), "000")); got != many {
+		t.Errorf("%d rules, want those of all", got)
+	}
+}
