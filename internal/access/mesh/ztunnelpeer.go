@@ -135,8 +135,11 @@ func (p *PeerAuthentications) forZtunnel(w *Workload) *Peers {
 	if !converts {
 		return peers.plain()
 	}
-	converted := ZtunnelPeerRules(workload, namespace, mesh, root)
-	return peers.converted(converted, workload)
+	// What is converted is so below policies without a selector; an empty one counts only above.
+	above := func(namespace string) *securityv1beta1.PeerAuthentication {
+		return oldest(p.byNamespace[namespace], func(a *securityv1beta1.PeerAuthentication) bool { return a.Spec.GetSelector() == nil })
+	}
+	return peers.converted(ZtunnelPeerRules(workload, above(w.Namespace), above(root), root), workload)
 }
 
 // Plain is for a ztunnel that has nothing for single ports.
