@@ -87,6 +87,9 @@ func TestPeers_mode(t *testing.T) {
 		"a ztunnel loses a strict mesh behind a namespace without a mode": {
 			[]string{workload("portLevelMtls: {90: {mode: PERMISSIVE}}"), namespace("UNSET"), mesh("STRICT")}, Ztunnel, Permissive, "team/workload", Permissive,
 		},
+		"a ztunnel loses a strict namespace with an empty selector": {
+			[]string{workload("portLevelMtls: {90: {mode: PERMISSIVE}}"), peerPolicy("namespace", "team", first2024, "{selector: {}, mtls: {mode: STRICT}}")}, Ztunnel, Permissive, "team/workload", Permissive,
+		},
 		"a ztunnel, an open port below nothing": {[]string{workload("portLevelMtls: {90: {mode: PERMISSIVE}, 91: {mode: STRICT}}"), mesh("PERMISSIVE")}, Ztunnel, Permissive, "team/workload", Permissive},
 	}
 	for name, tc := range cases {

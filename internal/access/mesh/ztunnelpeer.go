@@ -135,8 +135,9 @@ func (p *PeerAuthentications) forZtunnel(w *Workload) *Peers {
 	if !converts {
 		return peers.plain()
 	}
-	converted := ZtunnelPeerRules(workload, namespace, mesh, root)
-	return peers.converted(converted, workload)
+	// The conversion does not see a general policy with an empty selector.
+	namespace = oldest(p.byNamespace[w.Namespace], func(a *securityv1beta1.PeerAuthentication) bool { return a.Spec.GetSelector() == nil })
+	return peers.converted(ZtunnelPeerRules(workload, namespace, mesh, root), workload)
 }
 
 // Plain is for a ztunnel that has nothing for single ports.
