@@ -104,7 +104,7 @@ func accessPerson(profile string, n int) string {
 // tenants is a snapshot of profiles with contributors and a notebook each, as Berth renders them.
 func (b *bench) tenants(n int) *snapshot.Snapshot {
 	config := b.config
-	config.UserHeader, config.UserPrefix = access.DefaultOptions().UserHeader, ""
+	config.UserIDHeader, config.UserIDPrefix = access.DefaultOptions().UserHeader, ""
 	s := &snapshot.Snapshot{Mesh: snapshot.DefaultMesh(), ClusterRoles: accessRoles()}
 	for _, name := range names("tenant", n) {
 		p := &kubeflowv1.Profile{ObjectMeta: metav1.ObjectMeta{Name: name}}
