@@ -83,7 +83,7 @@ func diffIn(before, after *Engine, namespace string) (changes []Change, cut bool
 		p.collect(e.policiesFor(namespace), e.options.UserHeader, e.options.UserPrefix)
 	}
 	cut = p.finish(after.snapshot.Mesh.TrustDomain, namespace)
-	was, is := before.places(namespace, after), after.places(namespace, before)
+	was, is := before.kindsOf(namespace, after), after.kindsOf(namespace, before)
 	for _, c := range p.callers(after, namespace) {
 		gains, loses := tally{}, tally{}
 		for i := range is {
@@ -127,9 +127,9 @@ func (p *probes) requests() []mesh.Request {
 	return all
 }
 
-// places are the workloads of a namespace that policies can tell apart: those that are there, those that policies of either
+// kindsOf are the workloads of a namespace that policies can tell apart: those that are there, those that policies of either
 // side select, and one that none does.
-func (e *Engine) places(namespace string, other *Engine) []place {
+func (e *Engine) kindsOf(namespace string, other *Engine) []place {
 	kinds := map[string]mesh.Workload{}
 	add := func(name string, set labels.Set, enforcer mesh.Enforcer) {
 		key := set.String()

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"sync"
 
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
@@ -30,7 +31,7 @@ func DefaultOptions() Options {
 	return Options{UserHeader: "kubeflow-userid", GroupsHeader: "kubeflow-groups", Gateway: "kubeflow/kubeflow-gateway"}
 }
 
-// Engine answers questions about one snapshot. It never changes, and any number may ask it at once.
+// Engine answers questions about one snapshot. Its answers never change, and any number may ask it at once.
 type Engine struct {
 	options  Options
 	snapshot *snapshot.Snapshot
@@ -49,6 +50,8 @@ type Engine struct {
 	// gateway is where people come in, and routes lead from there.
 	gateway place
 	routes  routes
+	// places are those behind Services that were asked about, by name and port.
+	places sync.Map
 }
 
 // New returns the engine for s.

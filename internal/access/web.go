@@ -225,7 +225,7 @@ func nearest(e mesh.Explanation) []string {
 
 // reach is what happens to r on its way to a Service.
 func (e *Engine) reach(name string, port uint32, r mesh.Request, w *Web) []Step {
-	at, service, err := e.servicePlace(name, port)
+	at, service, err := e.behind(name, port)
 	if err != nil {
 		return []Step{{Layer: "workload " + name, Verdict: mesh.Unknown, Why: err.Error() + ": who guards what is behind it is not known"}}
 	}
@@ -233,7 +233,7 @@ func (e *Engine) reach(name string, port uint32, r mesh.Request, w *Web) []Step 
 	fromNamespace, _, _ := strings.Cut(w.From, "/")
 	passes := w.ViaGateway || w.From != "" && e.isAmbient(fromNamespace, nil)
 	if waypoint, found := e.waypoint(service, w.ViaGateway); found && at.Enforcer == mesh.Ztunnel && passes {
-		step := e.hop(&waypoint, &r)
+		step := e.hop(waypoint, &r)
 		steps = append(steps, step)
 		if step.Verdict == mesh.Denied {
 			return steps
@@ -241,12 +241,11 @@ func (e *Engine) reach(name string, port uint32, r mesh.Request, w *Web) []Step 
 		r.Principal = e.principal(waypoint.Namespace, waypoint.account)
 	}
 	r.Port = at.port
-	return append(steps, e.hop(&at, &r))
+	return append(steps, e.hop(at, &r))
 }
 
 // hop is what one place says to r, which is changed to what comes out of it.
 func (e *Engine) hop(at *place, r *mesh.Request) Step {
-	e.guard(at)
 	step := Step{Layer: at.layer(), Notes: slices.Clone(at.notes)}
 	admitted, d := at.peers.Admit(*r)
 	if d.Verdict != mesh.Allowed {
@@ -289,8 +288,8 @@ func (e *Engine) presented(r mesh.Request) map[string]mesh.Presented {
 	return map[string]mesh.Presented{signedIn: {Token: known[0]}}
 }
 
-// behind are paths of Kubeflow that stand for resources, by what they begin with.
-var behind = map[string]rbac.Question{
+// stands are paths of Kubeflow that stand for resources, by what they begin with.
+var stands = map[string]rbac.Question{
 	"notebook":    {Verb: "get", Group: "kubeflow.org", Resource: "notebooks"},
 	"tensorboard": {Verb: "get", Group: "tensorboard.kubeflow.org", Resource: "tensorboards"},
 	"pvcviewer":   {Verb: "get", Group: "kubeflow.org", Resource: "pvcviewers"},
@@ -302,7 +301,7 @@ func (e *Engine) told(q Question) []Step {
 	if len(parts) < 3 || isNobody(q.User) || !q.Web.ViaGateway {
 		return nil
 	}
-	about, known := behind[parts[0]]
+	about, known := stands[parts[0]]
 	if !known {
 		return nil
 	}

@@ -153,6 +153,23 @@ func (e *Engine) assumed(namespace string, pod map[string]string) mesh.Enforcer 
 	return mesh.None
 }
 
+// behind is the workload behind a port of a Service, and the Service. What guards it is looked up once.
+func (e *Engine) behind(name string, port uint32) (*place, *corev1.Service, error) {
+	key := fmt.Sprintf("%s:%d", name, port)
+	if known, found := e.places.Load(key); found {
+		if at, ok := known.(*place); ok {
+			return at, e.services[name], nil
+		}
+	}
+	at, service, err := e.servicePlace(name, port)
+	if err != nil {
+		return nil, nil, err
+	}
+	e.guard(&at)
+	e.places.Store(key, &at)
+	return &at, service, nil
+}
+
 // servicePlace is the workload behind a Service, which is written namespace/name. An error says what is not there.
 func (e *Engine) servicePlace(name string, port uint32) (place, *corev1.Service, error) {
 	namespace, short, _ := strings.Cut(name, "/")
@@ -220,7 +237,7 @@ func targetPort(service *corev1.Service, pod *corev1.Pod, port uint32) (uint16, 
 
 // waypoint is the one that requests to a service go through; fromGateway says whether they come from outside, which goes
 // past it unless a label says otherwise.
-func (e *Engine) waypoint(service *corev1.Service, fromGateway bool) (place, bool) {
+func (e *Engine) waypoint(service *corev1.Service, fromGateway bool) (*place, bool) {
 	ns := e.namespaces[service.Namespace]
 	if ns == nil {
 		ns = &corev1.Namespace{}
@@ -228,16 +245,18 @@ func (e *Engine) waypoint(service *corev1.Service, fromGateway bool) (place, boo
 	label := func(key string) string { return cmp.Or(service.Labels[key], ns.Labels[key]) }
 	name := label(labelWaypoint)
 	if name == "" || name == nothing || fromGateway && label(labelIngressToPoint) != "true" {
-		return place{}, false
+		return nil, false
 	}
 	namespace := cmp.Or(label(labelWaypointIn), service.Namespace)
-	return place{
+	found := &place{
 		Workload: mesh.Workload{
 			Namespace: namespace, Name: name, Labels: map[string]string{labelGateway: name}, Enforcer: mesh.Waypoint, Gateway: name,
 			GatewayClass: snapshot.WaypointClass, Service: service.Name, ServiceNamespace: service.Namespace,
 		},
 		account: e.waypointAccount(namespace, name),
-	}, true
+	}
+	e.guard(found)
+	return found, true
 }
 
 // waypointAccount is the service account of a waypoint: that of its pods, or the one that Istio makes, which has its name.
