@@ -6,5 +6,5 @@
 // golden files in Istio's module. It has tests only. They are a module of their own, because Istio's code is about 1,600
 // packages, and its go.mod has replace lines that must not reach users.
 //
-// What is compared with what, and what no oracle here can tell, stands in docs/reference/access-conformance.md.
+// What is compared with what, and what no oracle here can tell, stands in docs/reference/access.md.
 package conformance
