@@ -4,6 +4,8 @@
 package access
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,8 +52,24 @@ func concerned(before, after *Engine) []string {
 	return slices.Sorted(maps.Keys(differ))
 }
 
+// comparableObject is an object that is a pointer.
+type comparableObject interface {
+	comparable
+	metav1.Object
+}
+
+// same says whether two objects say the same. Istio's can't be compared field by field: they are protocol buffers, too.
+func same[T comparableObject](a, b T) bool {
+	if a == b {
+		return true
+	}
+	one, err := json.Marshal(a)
+	other, otherErr := json.Marshal(b)
+	return err == nil && otherErr == nil && bytes.Equal(one, other)
+}
+
 // differing notes the namespaces of objects that are not the same in both lists. A Namespace is its own.
-func differing[T metav1.Object](differ map[string]bool, before, after []T) {
+func differing[T comparableObject](differ map[string]bool, before, after []T) {
 	type name struct{ namespace, name string }
 	was := make(map[name]T, len(before))
 	for _, object := range before {
@@ -66,7 +84,7 @@ func differing[T metav1.Object](differ map[string]bool, before, after []T) {
 	}
 	for _, object := range after {
 		key := name{object.GetNamespace(), object.GetName()}
-		if old, found := was[key]; !found || !equality.Semantic.DeepEqual(old, object) {
+		if old, found := was[key]; !found || !same(old, object) {
 			note(object)
 		}
 		delete(was, key)

@@ -95,7 +95,9 @@ func TestDiff_RBAC(t *testing.T) {
 // A change to what is there already changes nothing.
 func TestDiff_same(t *testing.T) {
 	s := cluster(t)
-	if d := access.Diff(access.New(s, access.DefaultOptions()), access.New(s.With(&snapshot.Snapshot{}), access.DefaultOptions())); len(d.Changes)+len(d.Notes) > 0 {
-		t.Errorf("%+v", d)
+	for name, change := range map[string]*snapshot.Snapshot{"nothing": {}, "all of it": cluster(t)} {
+		if d := access.Diff(access.New(s, access.DefaultOptions()), access.New(s.With(change), access.DefaultOptions())); len(d.Changes)+len(d.Notes) > 0 {
+			t.Errorf("%s: %+v", name, d)
+		}
 	}
 }
