@@ -177,7 +177,7 @@ func (r *Reconciler) apply(ctx context.Context, want decision) (outcome, error) 
 	objects := make([]render.Object, 0, len(want.roles))
 	for _, role := range want.roles {
 		objects = append(objects, render.Object{
-			Resource: role, Exact: []string{"aggregationRule", "rules"}, AbsentLabels: otherLevels(role),
+			Resource: role, Exact: []string{"rules"}, AbsentLabels: otherLevels(role),
 			Foreign: func(live metav1.Object) bool {
 				other, is := live.(*rbacv1.ClusterRole)
 				return !is || !coverage.Generated(other)
