@@ -248,4 +248,3 @@ func trainedModel(namespace string) *unstructured.Unstructured {
 		},
 	}}
 }
-
