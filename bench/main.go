@@ -92,6 +92,7 @@ var parts = []part{
 	{"profiles", (*bench).measure},
 	{"kfam", (*bench).measureKFAM},
 	{"sync", (*bench).measureSync},
+	{"access", (*bench).measureAccess},
 }
 
 func measurePart(ctx context.Context, o options, r *report, measure func(*bench, context.Context) error) (m machine, err error) {

@@ -117,9 +117,9 @@ func files(t *testing.T) (all []string) {
 		t.Fatal(err)
 	}
 	for _, file := range found {
-		// Those of controller are for the controller's flags, and those of pmr are lists. Pods need a namespace that is ready, and have tests of their
+		// Those of controller are for the controller's flags, those of pmr are lists, and those of access questions. Pods need a namespace that is ready, and have tests of their
 		// own beside the profile controller.
-		if !slices.Contains([]string{"controller", "pmr"}, filepath.Dir(file)) && !strings.HasPrefix(filepath.Base(file), "pod-") {
+		if !slices.Contains([]string{"access", "controller", "pmr"}, filepath.Dir(file)) && !strings.HasPrefix(filepath.Base(file), "pod-") {
 			all = append(all, file)
 		}
 	}

@@ -220,6 +220,19 @@ func TestReference_namesEveryWordOfRoles(t *testing.T) {
 	}
 }
 
+// The page about access names every finding.
+func TestReference_namesEveryFindingOfAccess(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/access.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range constants(t, "access/lint.go") {
+		if strings.HasPrefix(name, "Code") && !strings.Contains(string(page), "`"+value+"`") {
+			t.Errorf("docs/reference/access.md says nothing about %q (%s)", value, name)
+		}
+	}
+}
+
 // Links between documents lead somewhere.
 func TestDocuments_linksWork(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)

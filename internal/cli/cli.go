@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,12 +24,15 @@ var version = ""
 
 // Main runs the command that args name and returns the exit code. The program looks at its own name first: as
 // /manager it is the controller and as /access-management the access-management API, so that the manifests of Kubeflow
-// work unchanged.
+// work unchanged; as kubectl-berth it is a plugin of kubectl, and says so in its help.
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
 	root := Root()
+	if name, isPlugin := strings.CutPrefix(filepath.Base(args[0]), "kubectl-"); isPlugin {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl " + name}
+	}
 	root.SetArgs(arguments(args))
 	err := root.ExecuteContext(ctx)
 	var exit *ExitError
@@ -69,7 +73,8 @@ func Root() *cobra.Command {
 		SilenceErrors: true,
 		Version:       Version(),
 	}
-	root.AddCommand(controllerCommand(), kfamCommand(), renderCommand(), classCommand(), pmrCommand(), syncCommand(), staleCommand(), rolesCommand(), demoCommand())
+	root.AddCommand(controllerCommand(), kfamCommand(), accessCommand(), rolesCommand(), renderCommand(), classCommand(), pmrCommand(), syncCommand(),
+		staleCommand(), demoCommand())
 	return root
 }
 

@@ -40,6 +40,7 @@ func TestMain_exitCodes(t *testing.T) {
 		"an unknown command":      {[]string{"berth", "nope"}, 1},
 		"an unknown flag":         {[]string{"/manager", "-nope"}, 1},
 		"render without a file":   {[]string{"berth", "render"}, 1},
+		"help as kubectl berth":   {[]string{"/usr/local/bin/kubectl-berth", "access", "--help"}, 0},
 		"render of a lost file":   {[]string{"berth", "render", "-f", "/not/there.yaml"}, 1},
 		"a configuration amiss":   {[]string{"/manager", "-config", "/not/there.yaml"}, 1},
 		"a mesh that is not one":  {[]string{"/manager", "-service-mesh-mode", "none"}, 1},

@@ -84,6 +84,7 @@ type kfamFlags struct {
 	tokenReview       bool
 	tokenAudiences    wordList
 	writesPerSecond   int
+	alwaysReview      bool
 }
 
 // platformPrincipals are the workloads that may ask for themselves, as Kubeflow's dashboard has been called.
@@ -111,6 +112,8 @@ func newKFAMFlags(getenv func(string) string) *kfamFlags {
 	k.BoolVar(&k.tokenReview, "token-review", true, "accept the tokens that the cluster accepts, such as those of service accounts")
 	k.Var(&k.tokenAudiences, "token-audience", "whom such a `token` must have been issued for; several with commas or by giving the flag again; the API server by default")
 	k.IntVar(&k.writesPerSecond, "writes-per-second", defaultWritesPerSecond, "how many changes a second one caller may make, and twice as many at first; 0 for any number")
+	k.BoolVar(&k.alwaysReview, "always-review", false, "ask the API server about everybody who is neither owner nor cluster admin, also where RBAC lets them manage contributors: "+
+		"for API servers with an authorizer that denies what RBAC allows")
 	config.RegisterFlags(k.FlagSet)
 	k.logging.BindFlags(k.FlagSet)
 	return k
@@ -166,6 +169,7 @@ func (k *kfamFlags) options() (kfam.Options, error) {
 		},
 		Admins:          admins,
 		WritesPerSecond: k.writesPerSecond,
+		AlwaysReview:    k.alwaysReview,
 	}
 	if k.oidc.Issuer != "" {
 		verifier, err := kfam.NewOIDC(k.oidc)

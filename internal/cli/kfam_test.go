@@ -45,7 +45,8 @@ func TestKFAMFlags(t *testing.T) {
 			env:  map[string]string{"ISTIO_INGRESS_GATEWAY_PRINCIPAL": "td/ns/gw/sa/gw"},
 			want: func(o *kfam.Options) { o.Authentication.Gateways = []string{"td/ns/gw/sa/gw"} },
 		},
-		"no limit": {args: []string{"-writes-per-second=0"}, want: func(o *kfam.Options) { o.WritesPerSecond = 0 }},
+		"always asking the API server": {args: []string{"-always-review"}, want: func(o *kfam.Options) { o.AlwaysReview = true }},
+		"no limit":                     {args: []string{"-writes-per-second=0"}, want: func(o *kfam.Options) { o.WritesPerSecond = 0 }},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -33,6 +33,8 @@ type index struct {
 	// found are the rows that are annotated with a user, of those users who were asked about since they last changed, in
 	// the order of their namespaces. Profiles come and go without them, so none is set.
 	found map[string][]rowsIn
+	// rights are who may create RoleBindings.
+	rights rights
 	// newest is the newest version of a RoleBinding that was taken in.
 	newest version
 	// news is closed and replaced whenever something was taken in, if somebody waits for it.
@@ -55,6 +57,7 @@ func newIndex() *index {
 		annotated: map[string]map[string]int{},
 		subjects:  map[string]map[string]int{},
 		found:     map[string][]rowsIn{},
+		rights:    newRights(),
 		news:      make(chan struct{}),
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
@@ -26,7 +25,6 @@ import (
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/access"
-	"berth.dev/berth/internal/identity"
 	"berth.dev/berth/internal/kube/apply"
 	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/kube/slim"
@@ -40,6 +38,8 @@ type Options struct {
 	Client client.Client
 	// Cache watches the cluster. Whoever makes the Server starts it.
 	Cache cache.Cache
+	// Behind says whether Cache may be out of date, as far as is known; nil for never.
+	Behind func() bool
 	// Render is what the administrator decided for all profiles.
 	Render render.Config
 	// Authentication is how callers are told apart.
@@ -48,6 +48,9 @@ type Options struct {
 	Admins access.Admins
 	// WritesPerSecond is how many changes a second one caller may make; 0 for any number.
 	WritesPerSecond int
+	// AlwaysReview asks the API server about callers whom RBAC allows to manage contributors, too: it may have an authorizer
+	// that denies what RBAC allows.
+	AlwaysReview bool
 	// Log takes what happened.
 	Log logr.Logger
 }
@@ -66,7 +69,7 @@ type Server struct {
 	stopping     atomic.Bool
 }
 
-// Connect sets Client and Cache of options for the cluster.
+// Connect sets Client, Cache and Behind of options for the cluster.
 func Connect(config *rest.Config, options *Options) error {
 	kinds, err := scheme.New()
 	if err != nil {
@@ -75,7 +78,11 @@ func Connect(config *rest.Config, options *Options) error {
 	if options.Client, err = client.New(config, client.Options{Scheme: kinds}); err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
-	options.Cache, err = cache.New(config, cache.Options{Scheme: kinds, DefaultTransform: slim.Transform, NewInformer: slim.NewInformer})
+	var failed trouble
+	options.Behind = failed.lasts
+	options.Cache, err = cache.New(config, cache.Options{
+		Scheme: kinds, DefaultTransform: transform, NewInformer: slim.NewInformer, DefaultWatchErrorHandler: failed.add,
+	})
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
@@ -200,20 +207,6 @@ func (s *Server) Serve(ctx context.Context, listen Listen) error {
 	stopTelling()
 	<-told
 	return err
-}
-
-// mayBind asks RBAC whether user may create RoleBindings in the namespace.
-func (s *Server) mayBind(ctx context.Context, user identity.User, namespace string) (bool, error) {
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: user.Name, Groups: append([]string{"system:authenticated"}, user.Groups...),
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: namespace, Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "rolebindings",
-		},
-	}}
-	if err := s.Client.Create(ctx, review); err != nil {
-		return false, fmt.Errorf("ask whether the caller may create RoleBindings in namespace %q: %w", namespace, err)
-	}
-	return review.Status.Allowed && !review.Status.Denied, nil
 }
 
 // told logs what was done and has an Event written, if the profile p is there to have one.

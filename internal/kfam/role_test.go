@@ -39,8 +39,11 @@ const (
 // unseen are rights that no request shows.
 var unseen = []string{
 	"bind clusterroles.rbac.authorization.k8s.io", // asked for when a RoleBinding is written
-	"list namespaces",                         // where a server can't begin a watch with a list
-	"list profiles.kubeflow.org",              // the same
+	"list namespaces", // where a server can't begin a watch with a list
+	"list clusterrolebindings.rbac.authorization.k8s.io", // the same
+	"list clusterroles.rbac.authorization.k8s.io",
+	"list profiles.kubeflow.org",
+	"list roles.rbac.authorization.k8s.io",
 	"update profiles/finalizers.kubeflow.org", // asked for where owner references are checked, which this cluster does not
 }
 

@@ -16,16 +16,22 @@ import (
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 )
 
-// watch keeps the index current from what the cache is told. It returns what says whether the first look is complete.
+// watch keeps the index current from what the cache is told. It returns what says whether the first look is complete. The
+// kinds that rights alone need are not waited for: without them, more has to be asked of the API server, and an older role
+// of the API may not let it see them.
 func (x *index) watch(ctx context.Context, from cache.Cache) (synced func() bool, err error) {
 	var handlers []toolscache.ResourceEventHandlerRegistration
 	for _, kind := range []struct {
 		object  client.Object
 		handler toolscache.ResourceEventHandler
+		awaited bool
 	}{
-		{&kubeflowv1.Profile{}, handler(x.setProfile, func(p *kubeflowv1.Profile) { x.deleteProfile(p.Name) })},
-		{&corev1.Namespace{}, handler(x.setNamespace, func(ns *corev1.Namespace) { x.deleteNamespace(ns.Name) })},
-		{&rbacv1.RoleBinding{}, handler(x.setBinding, x.deleteBinding)},
+		{&kubeflowv1.Profile{}, handler(x.setProfile, func(p *kubeflowv1.Profile) { x.deleteProfile(p.Name) }), true},
+		{&corev1.Namespace{}, handler(x.setNamespace, func(ns *corev1.Namespace) { x.deleteNamespace(ns.Name) }), true},
+		{&rbacv1.RoleBinding{}, handler(x.setBinding, x.deleteBinding), true},
+		{&rbacv1.Role{}, handler(x.setRole, x.deleteRole), false},
+		{&rbacv1.ClusterRole{}, handler(x.setClusterRole, x.deleteClusterRole), false},
+		{&rbacv1.ClusterRoleBinding{}, handler(x.setClusterBinding, x.deleteClusterBinding), false},
 	} {
 		informer, err := from.GetInformer(ctx, kind.object, cache.BlockUntilSynced(false))
 		if err != nil {
@@ -35,7 +41,9 @@ func (x *index) watch(ctx context.Context, from cache.Cache) (synced func() bool
 		if err != nil {
 			return nil, fmt.Errorf("watch %T: %w", kind.object, err)
 		}
-		handlers = append(handlers, registration)
+		if kind.awaited {
+			handlers = append(handlers, registration)
+		}
 	}
 	return func() bool {
 		for _, registration := range handlers {

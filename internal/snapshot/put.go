@@ -45,7 +45,10 @@ func (s *Snapshot) Put(object runtime.Object) (bool, error) {
 	case *rbacv1.RoleBinding:
 		s.RoleBindings = append(s.RoleBindings, slim(o))
 	case *rbacv1.ClusterRole:
-		s.ClusterRoles = append(s.ClusterRoles, slim(o))
+		if o.AggregationRule == nil { // else who wrote the rules decides whether they stay without parts
+			slim(o)
+		}
+		s.ClusterRoles = append(s.ClusterRoles, o)
 	case *rbacv1.ClusterRoleBinding:
 		s.ClusterRoleBindings = append(s.ClusterRoleBindings, slim(o))
 	case *kubeflowv1.Profile:
@@ -156,7 +159,7 @@ func (s *Snapshot) putMesh(found *corev1.ConfigMap) (bool, error) {
 	s.meshFrom = found.Name
 	s.Mesh = Mesh{
 		RootNamespace: cmp.Or(config.RootNamespace, found.Namespace), TrustDomain: cmp.Or(config.TrustDomain, DefaultMesh().TrustDomain),
-		TrustDomainAliases: config.TrustDomainAliases, PathNormalization: normal,
+		TrustDomainAliases: config.TrustDomainAliases, PathNormalization: normal, Providers: []string{},
 	}
 	for _, provider := range config.ExtensionProviders {
 		s.Mesh.Providers = append(s.Mesh.Providers, provider.Name)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -110,6 +111,9 @@ func (s *Snapshot) Resource(name string) (Resource, bool, error) {
 	}
 	// Kubernetes' own come first, as kubectl has it.
 	slices.SortStableFunc(found, func(a, b Resource) int { return rank(a) - rank(b) })
+	if len(found) == 0 && !qualified {
+		found = s.ruled(strings.ToLower(plain))
+	}
 	switch {
 	case len(found) == 0:
 		return Resource{Group: group, Name: strings.ToLower(plain), Namespaced: true}, false, nil
@@ -121,6 +125,31 @@ func (s *Snapshot) Resource(name string) (Resource, bool, error) {
 		e.Groups = append(e.Groups, r.Group)
 	}
 	return Resource{}, false, e
+}
+
+// ruled are resources of that name in the groups that roles name it in, for snapshots that do not say what is served.
+func (s *Snapshot) ruled(name string) []Resource {
+	var groups []string
+	collect := func(rules []rbacv1.PolicyRule) {
+		for _, rule := range rules {
+			if slices.Contains(rule.Resources, name) {
+				groups = append(groups, rule.APIGroups...)
+			}
+		}
+	}
+	for _, role := range s.ClusterRoles {
+		collect(role.Rules)
+	}
+	for _, role := range s.Roles {
+		collect(role.Rules)
+	}
+	var found []Resource
+	for _, group := range union(groups, nil) {
+		if group != rbacv1.APIGroupAll {
+			found = append(found, Resource{Group: group, Name: name, Namespaced: true})
+		}
+	}
+	return found
 }
 
 // rank tells Kubernetes' own groups from others: they have no dot, or are below k8s.io.

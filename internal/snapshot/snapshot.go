@@ -85,8 +85,9 @@ type Mesh struct {
 	TrustDomainAliases []string `json:"trustDomainAliases,omitempty"`
 	// PathNormalization is what is done with a path before policies see it.
 	PathNormalization PathNormalization `json:"pathNormalization,omitempty"`
-	// Providers are the names of extension providers that CUSTOM policies can ask.
-	Providers []string `json:"providers,omitempty"`
+	// Providers are the names of extension providers that CUSTOM policies can ask. Nil means that they are not known, and an
+	// empty list that there are none.
+	Providers []string `json:"providers"`
 }
 
 // PathNormalization is that of Istio's mesh configuration.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	istiosecurity "istio.io/api/security/v1beta1"
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
@@ -31,10 +32,8 @@ type policy struct {
 	provider        string
 	attachment      attachment
 	http, tcp       []*rule
-	// Ztunnel are the rules that a ztunnel has, if it has the policy at all, and the note says what it lacks.
-	ztunnel     []*rule
-	inZtunnel   bool
-	ztunnelNote string
+	// Ztunnel compiles, once and if asked, what a ztunnel has of it.
+	ztunnel func() ztunnelRules
 }
 
 func (p *policy) key() string { return p.namespace + "/" + p.name }
@@ -104,6 +103,7 @@ func (c *compiler) policy(object *securityv1beta1.AuthorizationPolicy) *policy {
 		provider:   spec.GetProvider().GetName(),
 		attachment: attachmentOf(object.Namespace, spec),
 	}
+	p.ztunnel = sync.OnceValue(func() ztunnelRules { return compileZtunnel(p, object, c.root) })
 	if _, known := istiosecurity.AuthorizationPolicy_Action_name[int32(p.action)]; !known {
 		c.report(p, -1, "action", "Istio knows no such action: the policy is ignored")
 		return nil
@@ -117,14 +117,17 @@ func (c *compiler) policy(object *securityv1beta1.AuthorizationPolicy) *policy {
 			c.report(p, i, "", "the rule is null: it is dropped")
 			continue
 		}
-		if compiled := c.rule(p, i, r, false); compiled != nil {
+		compiled, usesHTTP := c.rule(p, i, r, false)
+		if compiled != nil {
 			p.http = append(p.http, compiled)
 		}
-		if compiled := c.rule(p, i, r, true); compiled != nil {
+		if usesHTTP {
+			compiled, _ = c.rule(p, i, r, true)
+		}
+		if compiled != nil {
 			p.tcp = append(p.tcp, compiled)
 		}
 	}
-	c.ztunnel(p, object)
 	return p
 }
 
@@ -142,9 +145,10 @@ func (c *compiler) report(p *policy, rule int, field, why string) {
 	c.problems = append(c.problems, Problem{Policy: p.key(), Rule: rule, Field: field, Why: why})
 }
 
-// Rule compiles a rule for requests or, with forTCP, for connections. It returns nil for a rule that Istio drops.
-func (c *compiler) rule(p *policy, index int, spec *istiosecurity.Rule, forTCP bool) *rule {
-	b := clauseBuilder{compiler: c, policy: p, index: index, forTCP: forTCP}
+// Rule compiles a rule for requests or, with forTCP, for connections. It returns nil for a rule that Istio drops, and
+// whether it has what only requests have.
+func (c *compiler) rule(p *policy, index int, spec *istiosecurity.Rule, forTCP bool) (r *rule, usesHTTP bool) {
+	b := clauseBuilder{compiler: c, policy: p, index: index, forTCP: forTCP, migrations: 1}
 	var from, to alternatives
 	for _, f := range spec.GetFrom() {
 		from = append(from, b.source(f.GetSource()))
@@ -152,21 +156,23 @@ func (c *compiler) rule(p *policy, index int, spec *istiosecurity.Rule, forTCP b
 	for _, t := range spec.GetTo() {
 		to = append(to, b.operation(t.GetOperation()))
 	}
+	// Istio shares conditions between the sources of a rule, and rewrites them once for each.
+	b.migrations = max(1, len(from))
 	var when alternatives
 	if c := b.when(spec.GetWhen()); len(c.conditions) > 0 {
 		when = alternatives{c}
 	}
 	if b.drop {
-		return nil
+		return nil, b.usesHTTP
 	}
-	r := newRule(p, index)
+	r = newRule(p, index)
 	for _, part := range []alternatives{from, to, when} {
 		if len(part) > 0 {
 			r.parts = append(r.parts, part)
 		}
 	}
 	r.finish()
-	return r
+	return r, b.usesHTTP
 }
 
 // A clauseBuilder compiles one rule.
@@ -175,6 +181,9 @@ type clauseBuilder struct {
 	policy *policy
 	index  int
 	forTCP bool
+	// Migrations says how often values are rewritten for the aliases of trust domains.
+	migrations int
+	usesHTTP   bool
 	// Drop is set once the rule can't be kept.
 	drop bool
 }
@@ -227,14 +236,24 @@ func (b *clauseBuilder) add(c *clause, name string, f field, values, notValues [
 		return
 	}
 	c.conditions = append(c.conditions, condition{
-		field: name, has: has, hasNot: hasNot, values: values, notValues: notValues,
+		field: name, has: has, hasNot: hasNot, values: values, notValues: notValues, got: f.got,
 	})
 }
+
+// MaxPrincipals bounds what repeated rewriting makes of a rule with many sources.
+const maxPrincipals = 1 << 12
 
 func (b *clauseBuilder) migrated(f field, values []string) []string {
 	switch f.trust {
 	case principalTrust:
-		return b.domains.principals(values)
+		for range b.migrations {
+			values = b.domains.principals(values)
+			slices.Sort(values)
+			if values = slices.Compact(values); len(values) > maxPrincipals {
+				break
+			}
+		}
+		return values
 	case domainTrust:
 		return b.domains.expand(values)
 	}
@@ -244,6 +263,7 @@ func (b *clauseBuilder) migrated(f field, values []string) []string {
 func (b *clauseBuilder) matchers(name string, f field, values []string) []matcher {
 	var all []matcher
 	for _, value := range values {
+		b.usesHTTP = b.usesHTTP || f.http
 		if f.http && b.forTCP {
 			b.drop = b.drop || b.allows()
 			continue

@@ -13,13 +13,19 @@ import (
 
 // What a ztunnel enforces is compiled into the same rules as what Envoy does, from what istiod makes of it.
 
-func (c *compiler) ztunnel(p *policy, object *securityv1beta1.AuthorizationPolicy) {
-	converted, note := ZtunnelRules(object, c.root)
-	p.ztunnelNote = note
+type ztunnelRules struct {
+	// Given says whether the ztunnel gets the policy, and note what it lacks of it.
+	given bool
+	rules []*rule
+	note  string
+}
+
+func compileZtunnel(p *policy, object *securityv1beta1.AuthorizationPolicy, root string) ztunnelRules {
+	converted, note := ZtunnelRules(object, root)
+	z := ztunnelRules{given: converted != nil, note: note}
 	if converted == nil {
-		return
+		return z
 	}
-	p.inZtunnel = true
 	for _, group := range converted.Groups {
 		r := newRule(p, group.Rule)
 		for _, clause := range group.Clauses {
@@ -30,8 +36,9 @@ func (c *compiler) ztunnel(p *policy, object *securityv1beta1.AuthorizationPolic
 			r.parts = append(r.parts, either)
 		}
 		r.finish()
-		p.ztunnel = append(p.ztunnel, r)
+		z.rules = append(z.rules, r)
 	}
+	return z
 }
 
 func (m *ZtunnelMatch) compile() clause {
@@ -39,25 +46,25 @@ func (m *ZtunnelMatch) compile() clause {
 	if m.empty() {
 		return clause{never: true}
 	}
-	addTo(&c, "source.principal", m.Principals, m.NotPrincipals, ZtunnelText.principal)
-	addTo(&c, "source.namespace", m.Namespaces, m.NotNamespaces, ZtunnelText.namespace)
-	addTo(&c, "source.serviceAccount", m.ServiceAccounts, m.NotServiceAccounts, ZtunnelAccount.compile)
-	addTo(&c, "source.ip", m.SourceIPs, m.NotSourceIPs, func(a ZtunnelAddress) (matcher, string) {
+	addTo(&c, "source.principal", gotPrincipal, m.Principals, m.NotPrincipals, ZtunnelText.principal)
+	addTo(&c, "source.namespace", gotPrincipal, m.Namespaces, m.NotNamespaces, ZtunnelText.namespace)
+	addTo(&c, "source.serviceAccount", gotPrincipal, m.ServiceAccounts, m.NotServiceAccounts, ZtunnelAccount.compile)
+	addTo(&c, "source.ip", sourceIPs.got, m.SourceIPs, m.NotSourceIPs, func(a ZtunnelAddress) (matcher, string) {
 		return a.compile("source IP", func(v *view) netip.Addr { return v.source })
 	})
-	addTo(&c, "destination.ip", m.DestinationIPs, m.NotDestinationIPs, func(a ZtunnelAddress) (matcher, string) {
+	addTo(&c, "destination.ip", destinationIPs.got, m.DestinationIPs, m.NotDestinationIPs, func(a ZtunnelAddress) (matcher, string) {
 		return a.compile("destination IP", func(v *view) netip.Addr { return v.destination })
 	})
-	addTo(&c, "destination.port", m.DestinationPorts, m.NotDestinationPorts, portMatcher)
+	addTo(&c, "destination.port", destinationPorts.got, m.DestinationPorts, m.NotDestinationPorts, portMatcher)
 	return c
 }
 
 // AddTo adds a condition. Compile makes a matcher of a value, and says how a policy writes it.
-func addTo[T any](c *clause, name string, values, notValues []T, compile func(T) (matcher, string)) {
+func addTo[T any](c *clause, name string, got func(*view) string, values, notValues []T, compile func(T) (matcher, string)) {
 	if len(values)+len(notValues) == 0 {
 		return
 	}
-	added := condition{field: name}
+	added := condition{field: name, got: got}
 	for _, value := range values {
 		m, written := compile(value)
 		added.has, added.values = append(added.has, m), append(added.values, written)
@@ -110,18 +117,18 @@ func (f *Filter) addZtunnel(p *policy, w *Workload) {
 	if !p.attachment.inZtunnel(w, f.mesh.RootNamespace) {
 		return
 	}
-	if p.ztunnelNote != "" {
-		f.ignore(p, p.ztunnelNote)
+	z := p.ztunnel()
+	if z.note != "" {
+		f.ignore(p, z.note)
 	}
-	if !p.inZtunnel {
-		return
+	switch {
+	case !z.given:
+	case p.action == istiosecurity.AuthorizationPolicy_DENY:
+		f.tcp.deny = append(f.tcp.deny, z.rules...)
+	default:
+		f.tcp.allow = append(f.tcp.allow, z.rules...)
+		f.tcp.allows = append(f.tcp.allows, p)
 	}
-	if p.action == istiosecurity.AuthorizationPolicy_DENY {
-		f.tcp.deny = append(f.tcp.deny, p.ztunnel...)
-		return
-	}
-	f.tcp.allow = append(f.tcp.allow, p.ztunnel...)
-	f.tcp.allows = append(f.tcp.allows, p)
 }
 
 // InZtunnel says whether a is for w as istiod and ztunnels see it, where an empty selector selects nothing.

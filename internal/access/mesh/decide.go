@@ -19,10 +19,7 @@ func (f *Filter) Decide(r Request) Decision {
 	if f.enforcer == None {
 		return f.undecided(Allowed, "the workload is not in the mesh: nothing is enforced")
 	}
-	c := &f.http
-	if r.TCP || f.enforcer == Ztunnel {
-		c, r.TCP = &f.tcp, true
-	}
+	c := f.chainFor(&r)
 	v, refused := newView(&r, f.mesh.PathNormalization)
 	if refused != "" {
 		return f.undecided(Denied, "the proxy refuses the request by itself: "+refused)
@@ -34,6 +31,15 @@ func (f *Filter) Decide(r Request) Decision {
 	}
 	d.Audited, d.DryRun = matching(c.audit, v), matching(c.dryRun, v)
 	return d
+}
+
+// ChainFor makes a connection of a request where that is all that is seen.
+func (f *Filter) chainFor(r *Request) *chain {
+	if r.TCP || f.enforcer == Ztunnel {
+		r.TCP = true
+		return &f.tcp
+	}
+	return &f.http
 }
 
 // Custom looks for a CUSTOM rule that matches, and makes v what is known after its provider was asked.
@@ -109,6 +115,9 @@ func customDecision(asked *rule, custom truth, v *view) Decision {
 	why := "matches: it is up to " + provider + ", which was not asked"
 	if custom == unknown {
 		why = "may match, and then it is up to " + provider + ", which was not asked"
+	}
+	if asked.policy.dryRun {
+		why += "; it is only tried (istio.io/dry-run), by which versions of Istio mean that it is ignored, asked or denied"
 	}
 	d := decided(Unknown, asked, asked.String()+", "+why)
 	d.Unknown = append([]string{provider}, v.unknowns...)

@@ -18,6 +18,8 @@ type field struct {
 	compile func(value, namespace string) (matcher, error)
 	// Trust says what trust domains' aliases do to the values.
 	trust trust
+	// Got is what a request has of it, for explanations.
+	got func(*view) string
 }
 
 type trust int
@@ -33,22 +35,40 @@ func infallible(compile func(string) matcher) func(string, string) (matcher, err
 }
 
 var (
-	sourceIPs        = field{compile: address("source IP", func(v *view) netip.Addr { return v.source })}
-	remoteIPs        = field{compile: address("remote IP", func(v *view) netip.Addr { return v.remote })}
-	destinationIPs   = field{compile: address("destination IP", func(v *view) netip.Addr { return v.destination })}
-	destinationPorts = field{compile: port}
-	serverNames      = field{compile: infallible(serverName)}
-	namespaces       = field{compile: infallible(sourceNamespace)}
-	trustedDomains   = field{compile: infallible(sourceTrustDomain), trust: domainTrust}
-	principals       = field{compile: infallible(principal), trust: principalTrust}
-	accounts         = field{compile: func(value, namespace string) (matcher, error) {
+	sourceIPs        = addressField("source IP", func(v *view) netip.Addr { return v.source })
+	remoteIPs        = addressField("remote IP", func(v *view) netip.Addr { return v.remote })
+	destinationIPs   = addressField("destination IP", func(v *view) netip.Addr { return v.destination })
+	destinationPorts = field{compile: port, got: func(v *view) string { return strconv.Itoa(int(v.port)) }}
+	serverNames      = field{compile: infallible(serverName), got: func(v *view) string { return v.sni }}
+	namespaces       = field{compile: infallible(sourceNamespace), got: gotPrincipal}
+	trustedDomains   = field{compile: infallible(sourceTrustDomain), trust: domainTrust, got: gotPrincipal}
+	principals       = field{compile: infallible(principal), trust: principalTrust, got: gotPrincipal}
+	accounts         = field{got: gotPrincipal, compile: func(value, namespace string) (matcher, error) {
 		return sourceAccount(value, namespace), nil
 	}}
-	requestPrincipals = field{compile: infallible(requestPrincipal), http: true}
-	hosts             = field{compile: infallible(host), http: true}
-	methods           = field{compile: infallible(method), http: true}
-	paths             = field{compile: path, http: true}
+	requestPrincipals = field{compile: infallible(requestPrincipal), http: true, got: func(v *view) string {
+		issuer, _ := v.token.claim([]string{"iss"})
+		subject, _ := v.token.claim([]string{"sub"})
+		if issuer == nil && subject == nil {
+			return ""
+		}
+		return fmt.Sprintf("%v/%v", issuer, subject)
+	}}
+	hosts   = field{compile: infallible(host), http: true, got: func(v *view) string { return v.host }}
+	methods = field{compile: infallible(method), http: true, got: func(v *view) string { return v.method }}
+	paths   = field{compile: path, http: true, got: func(v *view) string { return v.path }}
 )
+
+func gotPrincipal(v *view) string { return strings.TrimPrefix(v.principal, spiffeScheme) }
+
+func addressField(name string, of func(*view) netip.Addr) field {
+	return field{compile: address(name, of), got: func(v *view) string {
+		if a := of(v); a.IsValid() {
+			return a.String()
+		}
+		return ""
+	}}
+}
 
 // WhenField finds what a condition's key is about. An error means that Istio drops the whole rule, whatever its action.
 func whenField(key string) (field, error) {
@@ -92,7 +112,10 @@ func whenField(key string) (field, error) {
 
 func headerField(rest string) field {
 	name, err := bracketed(rest)
-	return field{http: true, compile: func(value, _ string) (matcher, error) {
+	return field{http: true, got: func(v *view) string {
+		value, _ := v.header(lowerASCII(name))
+		return value
+	}, compile: func(value, _ string) (matcher, error) {
 		if err == nil && name == "" {
 			return nil, fmt.Errorf("the header has no name")
 		}
@@ -101,14 +124,20 @@ func headerField(rest string) field {
 }
 
 func claimField(path []string, err error) field {
-	return field{http: true, compile: func(value, _ string) (matcher, error) {
+	return field{http: true, got: func(v *view) string {
+		value, found := v.token.claim(path)
+		if !found {
+			return ""
+		}
+		return fmt.Sprint(value)
+	}, compile: func(value, _ string) (matcher, error) {
 		return claimMatcher(path, text(value)), err
 	}}
 }
 
 // EnvoyField is about metadata of Envoy's filters, which nobody knows from outside.
 func envoyField(key string) field {
-	return field{compile: func(_, _ string) (matcher, error) {
+	return field{got: func(*view) string { return "" }, compile: func(_, _ string) (matcher, error) {
 		if !strings.Contains(key, "[") {
 			return nil, fmt.Errorf("%q has no name in brackets", key)
 		}
@@ -250,9 +279,11 @@ func path(value, _ string) (matcher, error) {
 			return v.missing("path template " + value + ", which Envoy refuses")
 		case v.path == "":
 			return v.missing("path")
-		case v.pathUnclear:
-			return v.missing("path, as versions of Envoy differ over dots with parameters")
 		}
-		return truthOf(p(v.path))
+		matches := p(v.path)
+		if v.olderPath != v.path && p(v.olderPath) != matches {
+			return v.missing("path, as versions of Envoy differ over " + v.olderPath)
+		}
+		return truthOf(matches)
 	}, nil
 }

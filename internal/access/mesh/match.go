@@ -36,6 +36,7 @@ type condition struct {
 	field             string
 	has, hasNot       []matcher
 	values, notValues []string
+	got               func(*view) string
 }
 
 func newRule(p *policy, index int) *rule {

@@ -13,8 +13,8 @@ type normalized struct {
 	path string // with its query
 	// Refused says why Envoy answers the request itself.
 	refused string
-	// Unclear is set where versions of Envoy differ: a dot segment with parameters, as in /a/..;x/b.
-	unclear bool
+	// Older is the path before versions of Envoy that drop parameters of dot segments, as in /a/..;x/b.
+	older string
 }
 
 // NormalizePath returns the path of a request, with its query, as a proxy matches and forwards it, and false for one that
@@ -36,21 +36,21 @@ func normalizePath(target string, how snapshot.PathNormalization) normalized {
 	if how == snapshot.NormalizeDecodeAndMerge {
 		path = slashes.Replace(path)
 	}
-	unclear := false
+	older := path
 	if how != snapshot.NormalizeNone {
-		unclear = dotsWithParameters(path)
-		var ok bool
-		if path, ok = canonical(path); !ok {
+		var ok, olderOK bool
+		path, ok = canonical(withoutDotParameters(path))
+		if older, olderOK = canonical(older); !ok || !olderOK {
 			return normalized{refused: "a path has no escaped NUL"}
 		}
 	}
 	if how == snapshot.NormalizeMergeSlashes || how == snapshot.NormalizeDecodeAndMerge {
-		path = mergeSlashes(path)
+		path, older = mergeSlashes(path), mergeSlashes(older)
 	}
 	if hasQuery {
 		path += "?" + query
 	}
-	return normalized{path: path, unclear: unclear}
+	return normalized{path: path, older: older}
 }
 
 func withoutQuery(target string) string {
@@ -60,16 +60,20 @@ func withoutQuery(target string) string {
 
 var slashes = strings.NewReplacer("%2F", "/", "%2f", "/", "%5C", `\`, "%5c", `\`)
 
-func dotsWithParameters(path string) bool {
+func withoutDotParameters(path string) string {
 	if !strings.Contains(path, ".;") {
-		return false
+		return path
 	}
-	for segment := range strings.SplitSeq(path, "/") {
-		if strings.HasPrefix(segment, ".;") || strings.HasPrefix(segment, "..;") {
-			return true
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		switch {
+		case strings.HasPrefix(segment, "..;"):
+			segments[i] = ".."
+		case strings.HasPrefix(segment, ".;"):
+			segments[i] = "."
 		}
 	}
-	return false
+	return strings.Join(segments, "/")
 }
 
 func mergeSlashes(path string) string {

@@ -45,7 +45,16 @@ func sourceNamespace(value string) matcher {
 	for i, part := range parts {
 		parts[i] = regexp.QuoteMeta(part)
 	}
-	pattern := regexp.MustCompile("^(?:.*/ns/" + strings.Join(parts, ".*") + "/.*)$")
+	return peerPattern(".*/ns/" + strings.Join(parts, ".*") + "/.*")
+}
+
+// PeerPattern compiles a regular expression for the whole principal. What is no text in UTF-8 Envoy refuses, and keeps
+// what it had before, whatever that was.
+func peerPattern(expression string) matcher {
+	pattern, err := regexp.Compile("^(?:" + expression + ")$")
+	if err != nil {
+		return func(v *view) truth { return v.missing("policy, which has a value that Envoy refuses") }
+	}
 	return peer(pattern.MatchString)
 }
 
@@ -55,11 +64,15 @@ func sourceAccount(value, namespace string) matcher {
 	if before, after, found := strings.Cut(value, "/"); found {
 		namespace, account = before, after
 	}
-	pattern := regexp.MustCompile("^(?:spiffe://.+/ns/" + regexp.QuoteMeta(namespace) + "/(?:.+/|)sa/" + regexp.QuoteMeta(account) + "(?:/.+)?)$")
+	whole := peerPattern("spiffe://.+/ns/" + regexp.QuoteMeta(namespace) + "/(?:.+/|)sa/" + regexp.QuoteMeta(account) + "(?:/.+)?")
 	part, end := "/ns/"+namespace+"/", "sa/"+account
-	return peer(func(s string) bool {
-		return strings.Contains(s, part) && strings.Contains(s, end) && pattern.MatchString(s)
-	})
+	return func(v *view) truth {
+		// Cheap, and false for nearly all.
+		if !strings.Contains(v.principal, part) || !strings.Contains(v.principal, end) {
+			return no
+		}
+		return whole(v)
+	}
 }
 
 // SourceTrustDomain compiles a value of trustDomains.
@@ -71,8 +84,7 @@ func sourceTrustDomain(value string) matcher {
 	if !found {
 		return peer(beginsWith(spiffeScheme + value + "/"))
 	}
-	pattern := regexp.MustCompile("^(?:spiffe://" + regexp.QuoteMeta(before) + "[^/]*" + regexp.QuoteMeta(after) + "/.*)$")
-	return peer(pattern.MatchString)
+	return peerPattern("spiffe://" + regexp.QuoteMeta(before) + "[^/]*" + regexp.QuoteMeta(after) + "/.*")
 }
 
 // TrustDomains are the mesh's own and its aliases.

@@ -205,7 +205,7 @@ func (c *chain) add(p *policy, rules []*rule) {
 }
 
 // AddCustom adds CUSTOM policies. Istio refuses what they match where they name several providers, or one that it does not
-// know. Those that are only tried ask their provider all the same.
+// know. Those that are only tried count, too: what comes of them depends on the version of Istio.
 func (c *chain) addCustom(policies []*policy, known []string, rulesOf func(*policy) []*rule) {
 	var providers []string
 	for _, p := range policies {

@@ -21,7 +21,7 @@ type view struct {
 	sni                            string
 	method, path, target           string // target is the path with its query
 	host, hostFolded               string
-	pathUnclear                    bool
+	olderPath                      string // the path as older versions of Envoy see it
 	headers                        map[string][]string
 	token                          *Token
 	answered                       bool // an external authorizer that may write headers has let it through
@@ -52,7 +52,7 @@ func newView(r *Request, normalization snapshot.PathNormalization) (*view, strin
 	if path.refused != "" {
 		return nil, path.refused
 	}
-	v.target, v.pathUnclear = path.path, path.unclear
+	v.target, v.olderPath = path.path, path.older
 	v.path = withoutQuery(path.path)
 	return v, ""
 }

@@ -41,7 +41,7 @@ func (h holding) show() Holding {
 	return Holding{Binding: h.Binding.Binding, Role: h.Role, Missing: h.Missing, Subject: h.Subjects[h.subject]}
 }
 
-func (h holding) grant(rule int) Grant { return Grant{Holding: h.show(), Rule: h.role.rules[rule]} }
+func (h holding) grant(rule int) Grant { return Grant{Holding: h.show(), Rule: *h.role.rules[rule]} }
 
 // answers finds the first rule of the role that allows q through the binding. Paths are for ClusterRoleBindings only.
 func (b *Binding) answers(q *Question) (rule int, found bool) {

@@ -54,6 +54,12 @@ func (q Question) resource() string {
 	return q.Resource + "/" + q.Subresource
 }
 
+// Allow says whether whoever has rules in the namespace of q, or everywhere, may do it.
+func Allow(rules []rbacv1.PolicyRule, q Question) bool {
+	_, found := newRole(0, rulesFrom(Ref{}, rules)).answers(&q)
+	return found
+}
+
 // answers finds the first rule of r that allows q.
 func (r *role) answers(q *Question) (rule int, found bool) {
 	if q.Path != "" {

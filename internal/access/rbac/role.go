@@ -11,7 +11,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Rule is a rule of a role, and where somebody wrote it.
@@ -27,14 +26,14 @@ type Rule struct {
 // A role has its rules, aggregated, and finds them.
 type role struct {
 	number int
-	rules  []Rule
+	rules  []*Rule // shared with those that aggregate them
 	// byResource finds rules by each of the resources that they name, in their order.
 	byResource map[string][]int
 	// urls are the rules with paths.
 	urls []int
 }
 
-func newRole(number int, rules []Rule) *role {
+func newRole(number int, rules []*Rule) *role {
 	r := &role{number: number, rules: rules, byResource: map[string][]int{}}
 	for i, rule := range rules {
 		for _, resource := range rule.Policy.Resources {
@@ -55,7 +54,11 @@ func (a *Authorizer) Rules(of Ref) ([]Rule, bool) {
 	if r == nil {
 		return nil, false
 	}
-	return slices.Clone(r.rules), true
+	rules := make([]Rule, 0, len(r.rules))
+	for _, rule := range r.rules {
+		rules = append(rules, *rule)
+	}
+	return rules, true
 }
 
 // Roles are all there are, by kind, namespace and name.
@@ -63,15 +66,6 @@ func (a *Authorizer) Roles() []Ref { return slices.SortedFunc(maps.Keys(a.roles)
 
 // Invalid are the ClusterRoles with a selector that can't be read, which Kubernetes leaves as they are.
 func (a *Authorizer) Invalid() []Ref { return slices.Clone(a.invalid) }
-
-// written is a ClusterRole as somebody wrote it, or several of the name.
-type written struct {
-	rules      []rbacv1.PolicyRule
-	labels     []labels.Set
-	aggregates bool
-	selectors  []labels.Selector
-	invalid    bool
-}
 
 // resolve returns all roles with their rules, and the ClusterRoles whose aggregation can't be read.
 func resolve(namespaced []*rbacv1.Role, clusterRoles []*rbacv1.ClusterRole) (roles map[Ref]*role, invalid []Ref) {
@@ -84,108 +78,23 @@ func resolve(namespaced []*rbacv1.Role, clusterRoles []*rbacv1.ClusterRole) (rol
 		}
 	}
 	for ref, rules := range own {
-		roles[ref] = newRole(len(roles), rulesFrom(nil, ref, rules))
+		roles[ref] = newRole(len(roles), rulesFrom(ref, rules))
 	}
-	all := read(clusterRoles)
-	direct := all.direct()
-	for name, w := range all {
+	g := readAggregation(clusterRoles)
+	for i, name := range g.names {
 		ref := Ref{Kind: KindClusterRole, Name: name}
-		if w.invalid {
+		roles[ref] = newRole(len(roles), g.resolved(i))
+		if g.roles[i].invalid {
 			invalid = append(invalid, ref)
 		}
-		roles[ref] = newRole(len(roles), all.rules(name, direct))
 	}
-	slices.SortFunc(invalid, Ref.compare)
 	return roles, invalid
 }
 
-type allWritten map[string]*written
-
-func read(clusterRoles []*rbacv1.ClusterRole) allWritten {
-	all := allWritten{}
-	for _, r := range sorted(clusterRoles) {
-		w := all[r.Name]
-		if w == nil {
-			w = &written{}
-			all[r.Name] = w
-		}
-		w.rules = append(w.rules, r.Rules...)
-		w.labels = append(w.labels, r.Labels)
-		if r.AggregationRule == nil {
-			continue
-		}
-		w.aggregates = true
-		for i := range r.AggregationRule.ClusterRoleSelectors {
-			selector, err := metav1.LabelSelectorAsSelector(&r.AggregationRule.ClusterRoleSelectors[i])
-			if err != nil {
-				w.invalid = true
-				continue
-			}
-			w.selectors = append(w.selectors, selector)
-		}
-	}
-	return all
-}
-
-// direct are the ClusterRoles that each one selects, by name. A role never selects itself.
-func (all allWritten) direct() map[string][]string {
-	names := slices.Sorted(maps.Keys(all))
-	direct := map[string][]string{}
-	for name, w := range all {
-		if !w.aggregates || w.invalid {
-			continue
-		}
-		for _, other := range names {
-			if other != name && w.selects(all[other]) {
-				direct[name] = append(direct[name], other)
-			}
-		}
-	}
-	return direct
-}
-
-func (w *written) selects(other *written) bool {
-	return slices.ContainsFunc(w.selectors, func(s labels.Selector) bool {
-		return slices.ContainsFunc(other.labels, func(set labels.Set) bool { return s.Matches(set) })
-	})
-}
-
-// rules are those of the ClusterRole of that name. One that aggregates has those of all that it selects, and that these
-// select; what is written in itself counts only where Kubernetes leaves it there.
-func (all allWritten) rules(name string, direct map[string][]string) []Rule {
-	if w := all[name]; !w.aggregates || w.invalid {
-		return rulesFrom(nil, Ref{Kind: KindClusterRole, Name: name}, w.rules)
-	}
-	reached := reach(name, direct)
-	var rules []Rule
-	for _, from := range slices.Sorted(maps.Keys(reached)) {
-		w := all[from]
-		// Roles that select each other keep forever what one of them once had.
-		if !w.aggregates || w.invalid || from == name || reach(from, direct)[from] {
-			rules = rulesFrom(rules, Ref{Kind: KindClusterRole, Name: from}, w.rules)
-		}
-	}
-	return rules
-}
-
-// reach are the roles that are selected from name on, with name itself if that is one of them.
-func reach(name string, direct map[string][]string) map[string]bool {
-	reached := map[string]bool{}
-	for next := slices.Clone(direct[name]); len(next) > 0; {
-		last := len(next) - 1
-		at := next[last]
-		next = next[:last]
-		if !reached[at] {
-			reached[at] = true
-			next = append(next, direct[at]...)
-		}
-	}
-	return reached
-}
-
-func rulesFrom(rules []Rule, from Ref, policies []rbacv1.PolicyRule) []Rule {
+func rulesFrom(from Ref, policies []rbacv1.PolicyRule) []*Rule {
+	rules := make([]*Rule, 0, len(policies))
 	for i, policy := range policies {
-		rules = append(rules, Rule{From: from, Index: i, Policy: policy})
+		rules = append(rules, &Rule{From: from, Index: i, Policy: policy})
 	}
 	return rules
 }

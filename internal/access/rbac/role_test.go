@@ -18,6 +18,15 @@ import (
 
 func reading(resource string) rbacv1.PolicyRule { return to(list("get"), list(""), list(resource)) }
 
+// managed has the rules of r written by managers.
+func managed(r *rbacv1.ClusterRole, managers ...string) *rbacv1.ClusterRole {
+	r.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl-create", FieldsV1: metav1.NewFieldsV1(`{"f:aggregationRule":{}}`)}}
+	for _, manager := range managers {
+		r.ManagedFields = append(r.ManagedFields, metav1.ManagedFieldsEntry{Manager: manager, FieldsV1: metav1.NewFieldsV1(`{"f:rules":{}}`)})
+	}
+	return r
+}
+
 // rulesOf are the rules of a ClusterRole, as "resource from role[index]".
 func rulesOf(a *rbac.Authorizer, name string) []string {
 	rules, _ := a.Rules(rbac.Ref{Kind: rbac.KindClusterRole, Name: name})
@@ -91,6 +100,22 @@ func TestNew_aggregates(t *testing.T) {
 			[]*rbacv1.ClusterRole{unreadable, labelled(clusterRole("one", reading("x")), "a")},
 			list("kept from top[0]"),
 		},
+		"where it selects nothing, what was written stays": {
+			[]*rbacv1.ClusterRole{aggregating(clusterRole("top", reading("kept")), "a"), labelled(clusterRole("one"), "a")},
+			list("kept from top[0]"),
+		},
+		"where it selects nothing, what Kubernetes wrote goes": {
+			[]*rbacv1.ClusterRole{managed(aggregating(clusterRole("top", reading("old")), "a"), "clusterrole-aggregation-controller")},
+			nil,
+		},
+		"where it selects nothing, what others wrote as well stays": {
+			[]*rbacv1.ClusterRole{managed(aggregating(clusterRole("top", reading("kept")), "a"), "clusterrole-aggregation-controller", "kubectl")},
+			list("kept from top[0]"),
+		},
+		"what stayed elsewhere is selected": {
+			[]*rbacv1.ClusterRole{aggregating(clusterRole("top", reading("old")), "b"), labelled(aggregating(clusterRole("middle", reading("kept")), "a"), "b")},
+			list("kept from middle[0]"),
+		},
 		"roles of one name are one": {
 			[]*rbacv1.ClusterRole{clusterRole("top", reading("y")), clusterRole("top", reading("x"))},
 			list("x from top[0]", "y from top[1]"),
@@ -112,5 +137,19 @@ func TestNew_aggregates(t *testing.T) {
 	a := rbac.New(&snapshot.Snapshot{ClusterRoles: []*rbacv1.ClusterRole{unreadable, everything}})
 	if diff := cmp.Diff([]rbac.Ref{{Kind: "ClusterRole", Name: "top"}}, a.Invalid()); diff != "" {
 		t.Errorf("roles that can't be aggregated (-want +got):\n%s", diff)
+	}
+}
+
+// However many roles select each other, that is worked out in time.
+func TestNew_aggregatesManyInACircle(t *testing.T) {
+	const many = 500
+	var roles []*rbacv1.ClusterRole
+	for i := range many {
+		r := aggregating(clusterRole(fmt.Sprintf("%03d", i), reading("x")))
+		r.AggregationRule.ClusterRoleSelectors = []metav1.LabelSelector{{}}
+		roles = append(roles, r)
+	}
+	if got := len(rulesOf(rbac.New(&snapshot.Snapshot{ClusterRoles: roles}), "000")); got != many {
+		t.Errorf("%d rules, want those of all", got)
 	}
 }

@@ -130,13 +130,8 @@ type decision struct {
 }
 
 func decide(policy coverage.Policy, in input) decision {
-	s := &snapshot.Snapshot{}
+	s := &snapshot.Snapshot{ClusterRoles: coverage.WithoutGenerated(in.roles)}
 	var d decision
-	for _, role := range in.roles {
-		if !coverage.Generated(role) {
-			s.ClusterRoles = append(s.ClusterRoles, role)
-		}
-	}
 	for _, kind := range in.kinds {
 		_, _ = s.Put(kind) // no error comes of a typed one
 	}

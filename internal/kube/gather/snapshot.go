@@ -35,30 +35,30 @@ type kind struct {
 	// list and object are empty ones; kinds without list are in files only.
 	list   func() client.ObjectList
 	object func() runtime.Object
-	// optional kinds need not be served.
-	optional bool
+	// optional kinds need not be served, and those of the cluster have no namespace.
+	optional, cluster bool
 }
 
 // kinds has what a Snapshot is made of. All versions of a kind have the same fields.
 var kinds = []kind{
-	{group: core("Namespace"), list: func() client.ObjectList { return &corev1.NamespaceList{} }, object: func() runtime.Object { return &corev1.Namespace{} }},
+	{group: core("Namespace"), list: func() client.ObjectList { return &corev1.NamespaceList{} }, object: func() runtime.Object { return &corev1.Namespace{} }, cluster: true},
 	{group: core("ServiceAccount"), list: func() client.ObjectList { return &corev1.ServiceAccountList{} }, object: func() runtime.Object { return &corev1.ServiceAccount{} }},
 	{group: core("Pod"), list: func() client.ObjectList { return &corev1.PodList{} }, object: func() runtime.Object { return &corev1.Pod{} }},
 	{group: core("Service"), list: func() client.ObjectList { return &corev1.ServiceList{} }, object: func() runtime.Object { return &corev1.Service{} }},
 	{group: core("ConfigMap"), object: func() runtime.Object { return &corev1.ConfigMap{} }},
 	{group: rbac("Role"), list: func() client.ObjectList { return &rbacv1.RoleList{} }, object: func() runtime.Object { return &rbacv1.Role{} }},
 	{group: rbac("RoleBinding"), list: func() client.ObjectList { return &rbacv1.RoleBindingList{} }, object: func() runtime.Object { return &rbacv1.RoleBinding{} }},
-	{group: rbac("ClusterRole"), list: func() client.ObjectList { return &rbacv1.ClusterRoleList{} }, object: func() runtime.Object { return &rbacv1.ClusterRole{} }},
-	{group: rbac("ClusterRoleBinding"), list: func() client.ObjectList { return &rbacv1.ClusterRoleBindingList{} }, object: func() runtime.Object { return &rbacv1.ClusterRoleBinding{} }},
+	{group: rbac("ClusterRole"), list: func() client.ObjectList { return &rbacv1.ClusterRoleList{} }, object: func() runtime.Object { return &rbacv1.ClusterRole{} }, cluster: true},
+	{group: rbac("ClusterRoleBinding"), list: func() client.ObjectList { return &rbacv1.ClusterRoleBindingList{} }, object: func() runtime.Object { return &rbacv1.ClusterRoleBinding{} }, cluster: true},
 	{group: security("AuthorizationPolicy"), list: func() client.ObjectList { return &securityv1beta1.AuthorizationPolicyList{} }, object: func() runtime.Object { return &securityv1beta1.AuthorizationPolicy{} }, optional: true},
 	{group: security("RequestAuthentication"), list: func() client.ObjectList { return &securityv1beta1.RequestAuthenticationList{} }, object: func() runtime.Object { return &securityv1beta1.RequestAuthentication{} }, optional: true},
 	{group: security("PeerAuthentication"), list: func() client.ObjectList { return &securityv1beta1.PeerAuthenticationList{} }, object: func() runtime.Object { return &securityv1beta1.PeerAuthentication{} }, optional: true},
 	{group: networking("VirtualService"), list: func() client.ObjectList { return &networkingv1beta1.VirtualServiceList{} }, object: func() runtime.Object { return &networkingv1beta1.VirtualService{} }, optional: true},
 	{group: networking("Gateway"), list: func() client.ObjectList { return &networkingv1beta1.GatewayList{} }, object: func() runtime.Object { return &networkingv1beta1.Gateway{} }, optional: true},
 	{group: snapshot.GatewayKind, list: gatewayList, object: func() runtime.Object { return &unstructured.Unstructured{} }, optional: true},
-	{group: schema.GroupKind{Group: kubeflowv1.GroupVersion.Group, Kind: "Profile"}, list: func() client.ObjectList { return &kubeflowv1.ProfileList{} }, object: func() runtime.Object { return &kubeflowv1.Profile{} }, optional: true},
+	{group: schema.GroupKind{Group: kubeflowv1.GroupVersion.Group, Kind: "Profile"}, list: func() client.ObjectList { return &kubeflowv1.ProfileList{} }, object: func() runtime.Object { return &kubeflowv1.Profile{} }, optional: true, cluster: true},
 	{group: core("APIResourceList"), object: func() runtime.Object { return &metav1.APIResourceList{} }},
-	{group: schema.GroupKind{Group: apiextensionsv1.GroupName, Kind: "CustomResourceDefinition"}, list: func() client.ObjectList { return &apiextensionsv1.CustomResourceDefinitionList{} }, object: func() runtime.Object { return &apiextensionsv1.CustomResourceDefinition{} }},
+	{group: schema.GroupKind{Group: apiextensionsv1.GroupName, Kind: "CustomResourceDefinition"}, list: func() client.ObjectList { return &apiextensionsv1.CustomResourceDefinitionList{} }, object: func() runtime.Object { return &apiextensionsv1.CustomResourceDefinition{} }, cluster: true},
 }
 
 func core(kind string) schema.GroupKind { return schema.GroupKind{Kind: kind} }
@@ -175,6 +175,9 @@ func put(s *snapshot.Snapshot, of metav1.TypeMeta, asJSON []byte) (bool, error) 
 	object := kinds[at].object()
 	if err := json.Unmarshal(asJSON, object); err != nil {
 		return false, fmt.Errorf("this is no %s: %w", of.Kind, err)
+	}
+	if o, ok := object.(metav1.Object); ok && o.GetNamespace() == "" && !kinds[at].cluster {
+		o.SetNamespace(metav1.NamespaceDefault) // as kubectl has it
 	}
 	found, err := s.Put(object)
 	if err != nil {

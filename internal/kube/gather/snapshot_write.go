@@ -19,15 +19,19 @@ import (
 // Write writes s as YAML files, one for each kind, that SnapshotFiles reads: write is called with the name of each and what
 // is in it. There is no Secret in them, and of pods nothing but what selects and identifies them.
 func Write(s *snapshot.Snapshot, write func(name string, data []byte) error) error {
-	config, err := s.Mesh.MeshConfigMap()
-	if err != nil {
-		return err
+	var config []any
+	if s.Mesh.Providers != nil { // else it was never read
+		made, err := s.Mesh.MeshConfigMap()
+		if err != nil {
+			return err
+		}
+		config = append(config, made)
 	}
 	files := []struct {
 		name    string
 		objects []any
 	}{
-		{"mesh", []any{config}},
+		{"mesh", config},
 		{"namespaces", typed(s.Namespaces, core("Namespace"), "v1")},
 		{"serviceaccounts", typed(s.ServiceAccounts, core("ServiceAccount"), "v1")},
 		{"pods", typed(s.Pods, core("Pod"), "v1")},

@@ -1,0 +1,263 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package access
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"berth.dev/berth/internal/access/mesh"
+)
+
+// diffMesh tries requests before and after, in all namespaces that a change may concern: no policy can tell more requests
+// apart than those that name what policies name, and those that name nothing of it.
+func diffMesh(before, after *Engine) (changes []Change, notes []string) {
+	for _, namespace := range concerned(before, after) {
+		found, cut := diffIn(before, after, namespace)
+		changes = append(changes, found...)
+		if cut {
+			notes = append(notes, fmt.Sprintf("namespace %s: policies name more than can be tried: only the first %d of each were", namespace, mostProbes))
+		}
+	}
+	return changes, notes
+}
+
+// concerned are the namespaces whose mesh may answer otherwise.
+func concerned(before, after *Engine) []string {
+	differ := map[string]bool{}
+	differing(differ, before.snapshot.AuthorizationPolicies, after.snapshot.AuthorizationPolicies)
+	differing(differ, before.snapshot.RequestAuthentications, after.snapshot.RequestAuthentications)
+	differing(differ, before.snapshot.PeerAuthentications, after.snapshot.PeerAuthentications)
+	differing(differ, before.snapshot.Pods, after.snapshot.Pods)
+	differing(differ, before.snapshot.Services, after.snapshot.Services)
+	differing(differ, before.snapshot.Namespaces, after.snapshot.Namespaces)
+	everywhere := !equality.Semantic.DeepEqual(before.snapshot.Mesh, after.snapshot.Mesh) || !slices.Equal(before.snapshot.Gateways, after.snapshot.Gateways) ||
+		differ[before.snapshot.Mesh.RootNamespace] || differ[after.snapshot.Mesh.RootNamespace] || differ[after.gateway.Namespace]
+	if everywhere {
+		for _, namespace := range after.tenants(nil) {
+			differ[namespace] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(differ))
+}
+
+// differing notes the namespaces of objects that are not the same in both lists. A Namespace is its own.
+func differing[T metav1.Object](differ map[string]bool, before, after []T) {
+	type name struct{ namespace, name string }
+	was := make(map[name]T, len(before))
+	for _, object := range before {
+		was[name{object.GetNamespace(), object.GetName()}] = object
+	}
+	note := func(object T) {
+		namespace := object.GetNamespace()
+		if namespace == "" {
+			namespace = object.GetName()
+		}
+		differ[namespace] = true
+	}
+	for _, object := range after {
+		key := name{object.GetNamespace(), object.GetName()}
+		if old, found := was[key]; !found || !equality.Semantic.DeepEqual(old, object) {
+			note(object)
+		}
+		delete(was, key)
+	}
+	for _, object := range was {
+		note(object)
+	}
+}
+
+// diffIn compares one namespace.
+func diffIn(before, after *Engine, namespace string) (changes []Change, cut bool) {
+	var p probes
+	for _, e := range []*Engine{before, after} {
+		p.collect(e.policiesFor(namespace), e.options.UserHeader, e.options.UserPrefix)
+	}
+	cut = p.finish(after.snapshot.Mesh.TrustDomain, namespace)
+	was, is := before.places(namespace, after), after.places(namespace, before)
+	for _, c := range p.callers(after, namespace) {
+		gains, loses := tally{}, tally{}
+		for i := range is {
+			for _, r := range p.requests() {
+				v, w := before.ask(&c, &was[i], r), after.ask(&c, &is[i], r)
+				switch {
+				case v == w:
+				case w == mesh.Allowed || v == mesh.Denied:
+					gains.add(&is[i], r, w)
+					gains.by(after, &c, &is[i], r)
+				default:
+					loses.add(&is[i], r, v)
+				}
+			}
+		}
+		if len(gains.requests)+len(loses.requests) == 0 {
+			continue
+		}
+		found := Change{
+			Namespace: namespace, Layer: layerMesh, Who: c.who, Gains: gains.texts(&p, len(is)), Loses: loses.texts(&p, len(is)),
+			By: slices.Sorted(maps.Keys(gains.rules)), Outsider: after.isTenant(namespace) && (c.outsider || c.subject.Name != "" && after.isOutsider(c.subject, namespace)),
+		}
+		if last := len(changes) - 1; c.header != "" && last >= 0 && slices.Equal(changes[last].Gains, found.Gains) && slices.Equal(changes[last].Loses, found.Loses) {
+			continue // claiming to be a member changes nothing
+		}
+		changes = append(changes, found)
+	}
+	return changes, cut
+}
+
+// requests are all that are tried.
+func (p *probes) requests() []mesh.Request {
+	var all []mesh.Request
+	for _, path := range p.paths {
+		for _, method := range p.methods {
+			for _, port := range p.ports {
+				all = append(all, mesh.Request{Method: method, Path: path, Port: port})
+			}
+		}
+	}
+	return all
+}
+
+// places are the workloads of a namespace that policies can tell apart: those that are there, those that policies of either
+// side select, and one that none does.
+func (e *Engine) places(namespace string, other *Engine) []place {
+	kinds := map[string]mesh.Workload{}
+	add := func(name string, set labels.Set, enforcer mesh.Enforcer) {
+		key := set.String()
+		if _, known := kinds[key]; !known {
+			kinds[key] = mesh.Workload{Namespace: namespace, Name: name, Labels: set, Enforcer: enforcer}
+		}
+	}
+	for _, side := range []*Engine{e, other} {
+		for _, policy := range side.policiesFor(namespace) {
+			if selector := policy.Spec.GetSelector().GetMatchLabels(); len(selector) > 0 {
+				add(labels.Set(selector).String(), selector, e.assumed(namespace, selector))
+			}
+		}
+		for _, pod := range side.pods[namespace] {
+			set := labels.Set(maps.Clone(pod.Labels))
+			for _, key := range []string{"pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"} {
+				delete(set, key)
+			}
+			add(workloadName(pod), set, e.workload(pod).Enforcer)
+		}
+	}
+	add("any other workload", labels.Set{}, e.assumed(namespace, nil))
+	var all []place
+	for _, key := range slices.Sorted(maps.Keys(kinds)) {
+		p := place{Workload: kinds[key]}
+		e.guard(&p)
+		all = append(all, p)
+		if len(all) == mostProbes {
+			break
+		}
+	}
+	return all
+}
+
+// policiesFor are those of a namespace and of the whole mesh, but for those of the gateway itself.
+func (e *Engine) policiesFor(namespace string) []*securityv1beta1.AuthorizationPolicy {
+	root := e.snapshot.Mesh.RootNamespace
+	if namespace == root {
+		return e.byNamespace[root]
+	}
+	return slices.DeleteFunc(slices.Concat(e.byNamespace[namespace], e.byNamespace[root]), func(policy *securityv1beta1.AuthorizationPolicy) bool {
+		selector := policy.Spec.GetSelector().GetMatchLabels()
+		return policy.Namespace == e.gateway.Namespace && len(selector) > 0 && labels.SelectorFromSet(selector).Matches(labels.Set(e.gateway.Labels))
+	})
+}
+
+// tally collects requests that are answered otherwise.
+type tally struct {
+	requests map[string]map[string]bool // workloads by "METHOD path"
+	ports    map[string]map[uint16]bool // by the same
+	unknown  bool
+	rules    map[string]bool
+}
+
+func (t *tally) add(at *place, r mesh.Request, v mesh.Verdict) {
+	if t.requests == nil {
+		t.requests, t.ports, t.rules = map[string]map[string]bool{}, map[string]map[uint16]bool{}, map[string]bool{}
+	}
+	key := r.Method + " " + r.Path
+	if t.requests[key] == nil {
+		t.requests[key], t.ports[key] = map[string]bool{}, map[uint16]bool{}
+	}
+	t.requests[key][at.Name], t.ports[key][r.Port] = true, true
+	t.unknown = t.unknown || v == mesh.Unknown
+}
+
+// by notes the rule that lets a request in.
+func (t *tally) by(e *Engine, c *caller, at *place, r mesh.Request) {
+	r.Headers = map[string][]string{}
+	r.Principal = c.principal
+	if c.header != "" || c.gateway {
+		r.Headers[e.options.UserHeader] = []string{e.options.UserPrefix + c.header + c.user}
+	}
+	if c.gateway {
+		r.Principal = e.principal(e.gateway.Namespace, e.gateway.account)
+	}
+	if rule := at.filter.Decide(r).By(); rule != "" {
+		t.rules[rule] = true
+	}
+}
+
+// texts are the requests in few words: methods with the same paths together, and all as all.
+func (t *tally) texts(p *probes, places int) []string {
+	if len(t.requests) == 0 {
+		return nil
+	}
+	workloads := func(names map[string]bool) string {
+		if len(names) == places {
+			return ""
+		}
+		return " of " + strings.Join(slices.Sorted(maps.Keys(names)), ", ")
+	}
+	byPath := map[string][]string{}
+	for _, key := range slices.Sorted(maps.Keys(t.requests)) {
+		method, path, _ := strings.Cut(key, " ")
+		if path == elsewherePath {
+			path = "all other paths"
+		}
+		where := path + workloads(t.requests[key])
+		if len(t.ports[key]) < len(p.ports) {
+			var ports []string
+			for _, port := range slices.Sorted(maps.Keys(t.ports[key])) {
+				ports = append(ports, strconv.Itoa(int(port)))
+			}
+			where += " on port " + strings.Join(ports, ", ")
+		}
+		byPath[where] = append(byPath[where], method)
+	}
+	byMethods := map[string][]string{}
+	for _, where := range slices.Sorted(maps.Keys(byPath)) {
+		methods := strings.Join(byPath[where], ", ")
+		if len(byPath[where]) == len(p.methods) {
+			methods = "all methods"
+		}
+		byMethods[methods] = append(byMethods[methods], where)
+	}
+	for methods, where := range byMethods {
+		if len(where) == len(p.paths) && !slices.ContainsFunc(where, func(w string) bool { return strings.Contains(w, " of ") || strings.Contains(w, " on port ") }) {
+			byMethods[methods] = []string{"all paths"}
+		}
+	}
+	var out []string
+	for _, methods := range slices.Sorted(maps.Keys(byMethods)) {
+		text := methods + ": " + strings.Join(byMethods[methods], ", ")
+		if t.unknown {
+			text += " (perhaps: an external authorizer is asked)"
+		}
+		out = append(out, text)
+	}
+	return out
+}
