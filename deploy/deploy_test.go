@@ -65,6 +65,11 @@ func TestOverlays_renderTheNamesKubeflowUses(t *testing.T) {
 	}
 	inKubeflow := []string{
 		"AuthorizationPolicy NAMESPACE/profiles-kfam",
+		"ClusterRole berth-supplement-edit",
+		"ClusterRole berth-supplement-view",
+		"ClusterRole kserve-admin",
+		"ClusterRole kserve-edit",
+		"ClusterRole kserve-view",
 		"ClusterRole profiles-access-management-role",
 		"ClusterRoleBinding profiles-access-management-rolebinding",
 		"NetworkPolicy NAMESPACE/profiles-kfam",

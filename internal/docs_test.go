@@ -15,9 +15,11 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
+	"berth.dev/berth/internal/access/coverage"
 )
 
 // The reference names every word that users meet in status, Events, annotations and on the command line.
@@ -178,6 +180,43 @@ func TestReference_namesEveryWordOfSyncs(t *testing.T) {
 				t.Errorf("docs/reference/profilesync.md says nothing about %q (%s in %s)", value, name, source)
 			}
 		}
+	}
+}
+
+// The page about roles names every word of theirs, and its policy is one that can be used.
+func TestReference_namesEveryWordOfRoles(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/roles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, word := range map[string]*regexp.Regexp{
+		"access/coverage/finding.go":            regexp.MustCompile(`^Code`),
+		"access/coverage/generate.go":           regexp.MustCompile(`Label$`),
+		"controller/rolecoverage/report.go":     regexp.MustCompile(`^Event|Label$`),
+		"controller/rolecoverage/reconciler.go": regexp.MustCompile(`^Policy`),
+	} {
+		for name, value := range constants(t, source) {
+			if word.MatchString(name) && !strings.Contains(string(page), "`"+value) {
+				t.Errorf("docs/reference/roles.md says nothing about %q (%s in %s)", value, name, source)
+			}
+		}
+	}
+	shown := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1) {
+		var config corev1.ConfigMap
+		if err := yaml.Unmarshal(block[1], &config); err != nil {
+			t.Errorf("%v in:\n%s", err, block[1])
+		}
+		if config.Kind != "ConfigMap" {
+			continue
+		}
+		shown++
+		if _, err := coverage.ReadPolicy([]byte(config.Data["policy.yaml"])); err != nil {
+			t.Errorf("%v in:\n%s", err, block[1])
+		}
+	}
+	if shown == 0 {
+		t.Error("docs/reference/roles.md shows no policy")
 	}
 }
 

@@ -72,7 +72,7 @@ func newControllerFlags(getenv func(string) string) *controllerFlags {
 	c.BoolVar(&c.options.LeaderElection, "leader-elect", false, "have one of several replicas work at a time")
 	c.StringVar(&c.options.LeaderElectionNamespace, "leader-election-namespace", "", "the namespace of the lease; the pod's own by default")
 	c.DurationVar(&c.options.PluginVerify, "plugin-verify-interval", time.Hour, "how often bindings to cloud identities are looked at again")
-	c.BoolVar(&c.options.RoleCoverage, "role-coverage", false, "supply the roles of tenants with what they lack on kinds that the cluster serves")
+	c.BoolVar(&c.options.RoleCoverage, "role-coverage", getenv("ROLE_COVERAGE") == "true", "supply the roles of tenants with what they lack on kinds that the cluster serves")
 	config.RegisterFlags(c.FlagSet)
 	c.logging.BindFlags(c.FlagSet)
 	return c

@@ -66,6 +66,9 @@ func (in *rolesInput) gather(ctx context.Context) (coverage.Policy, *snapshot.Sn
 
 func (in *rolesInput) snapshot(ctx context.Context, policy coverage.Policy) (*snapshot.Snapshot, error) {
 	if in.from != "" {
+		if _, err := os.Stat(in.from); err != nil {
+			return nil, fmt.Errorf("read the files: %w", err)
+		}
 		return gather.SnapshotFiles(os.DirFS(in.from))
 	}
 	c, err := clusterClient()

@@ -24,12 +24,17 @@ func printCoverage(out io.Writer, findings []coverage.Finding, notes bool) error
 		code, about = max(code, len(f.Code)), max(about, utf8.RuneCountInString(subject(f)))
 	}
 	var text bytes.Buffer
+	last := ""
 	for i, f := range shown {
 		if i == 0 || shown[i-1].Group != f.Group {
 			fmt.Fprintf(&text, "%s\n", style.paint(bold, heading(f.Group)))
 		}
 		color := map[coverage.Severity]string{coverage.Error: red, coverage.Warning: yellow, coverage.Note: blue}[f.Severity]
-		fmt.Fprintf(&text, "  %s  %-*s  %-*s  %s\n", style.paint(color, fmt.Sprintf("%-7s", f.Severity)), code, f.Code, about, subject(f), printable(detail(f)))
+		line := fmt.Sprintf("  %s  %-*s  %-*s  %s\n", style.paint(color, fmt.Sprintf("%-7s", f.Severity)), code, f.Code, about, subject(f), printable(detail(f)))
+		if line != last { // a name may be misspelt in several roles
+			text.WriteString(line)
+		}
+		last = line
 	}
 	if len(shown) > 0 {
 		text.WriteString("\n")
@@ -75,22 +80,23 @@ func detail(f coverage.Finding) string {
 	switch f.Code {
 	case coverage.CodeNoRole:
 		return "nobody has any verb"
-	case coverage.CodeViewWrites, coverage.CodeViewReadsSecrets, coverage.CodeGrantsAccess:
-		return verbs + ", by " + f.Evidence[0]
+	case coverage.CodeViewWrites, coverage.CodeViewSecrets, coverage.CodeGrantsAccess:
+		role, _, _ := strings.Cut(strings.TrimPrefix(f.Evidence[0], "ClusterRole "), ",")
+		return verbs + ", in " + role
 	case coverage.CodeMisspelt:
 		name, _, _ := strings.Cut(f.Evidence[0], ".")
-		return name + "? in " + f.Role
+		return name + "?"
 	case coverage.CodeUnserved:
 		return "in " + f.Role
 	case coverage.CodeClusterScoped:
 		return "RoleBindings can't give it"
-	case coverage.CodeAggregatesNothing:
+	case coverage.CodeSelectsNone:
 		return "selects no role"
 	case coverage.CodeRoleAbsent:
 		return "is not there"
-	case coverage.CodeAggregationUnreadable:
+	case coverage.CodeBadSelector:
 		return "has a selector that can't be read"
-	case coverage.CodeViewLacks, coverage.CodeEditLacks, coverage.CodeAdminLacks, coverage.CodeStatusUnreadable:
+	case coverage.CodeViewLacks, coverage.CodeEditLacks, coverage.CodeAdminLacks, coverage.CodeStatusLacks:
 	}
 	return verbs
 }

@@ -162,7 +162,7 @@ func (c *checker) resource(r snapshot.Resource) {
 		}
 	}
 	if c.lacksStatus(r, View) {
-		c.add(Finding{Code: CodeStatusUnreadable, Role: View.Role(), Group: r.Group, Resource: r.Name + "/status", Verbs: []string{"get"}})
+		c.add(Finding{Code: CodeStatusLacks, Role: View.Role(), Group: r.Group, Resource: r.Name + "/status", Verbs: []string{"get"}})
 	}
 }
 
@@ -183,13 +183,13 @@ func lackingStatus(t tenants, p Policy, r snapshot.Resource, level Level) []stri
 func (c *checker) aggregations(roles []*rbacv1.ClusterRole) {
 	for _, ref := range c.tenants.unreadable {
 		if partOfTenants(ref.Name, nil) {
-			c.add(Finding{Code: CodeAggregationUnreadable, Role: ref.Name})
+			c.add(Finding{Code: CodeBadSelector, Role: ref.Name})
 		}
 	}
 	for _, role := range roles {
 		if role.AggregationRule != nil && partOfTenants(role.Name, role.Labels) && !slices.Contains(c.tenants.unreadable, rbac.Ref{Kind: rbac.KindClusterRole, Name: role.Name}) &&
 			!selectsAny(role, roles) {
-			c.add(Finding{Code: CodeAggregatesNothing, Role: role.Name})
+			c.add(Finding{Code: CodeSelectsNone, Role: role.Name})
 		}
 	}
 }

@@ -27,26 +27,26 @@ type Code string
 
 // Codes.
 const (
-	CodeRoleAbsent            Code = "role-absent"
-	CodeNoRole                Code = "no-role"
-	CodeViewLacks             Code = "view-lacks"
-	CodeEditLacks             Code = "edit-lacks"
-	CodeAdminLacks            Code = "admin-lacks"
-	CodeViewWrites            Code = "view-writes"
-	CodeViewReadsSecrets      Code = "view-reads-secrets" //nolint:gosec // a name, no password
-	CodeGrantsAccess          Code = "grants-access"
-	CodeAggregationUnreadable Code = "aggregation-unreadable"
-	CodeMisspelt              Code = "misspelt"
-	CodeAggregatesNothing     Code = "aggregates-nothing"
-	CodeUnserved              Code = "unserved"
-	CodeClusterScoped         Code = "cluster-scoped"
-	CodeStatusUnreadable      Code = "status-unreadable"
+	CodeRoleAbsent    Code = "role-absent"
+	CodeNoRole        Code = "no-role"
+	CodeViewLacks     Code = "view-lacks"
+	CodeEditLacks     Code = "edit-lacks"
+	CodeAdminLacks    Code = "admin-lacks"
+	CodeViewWrites    Code = "view-writes"
+	CodeViewSecrets   Code = "view-secrets"
+	CodeGrantsAccess  Code = "grants-access"
+	CodeBadSelector   Code = "bad-selector"
+	CodeMisspelt      Code = "misspelt"
+	CodeSelectsNone   Code = "selects-none"
+	CodeUnserved      Code = "unserved"
+	CodeClusterScoped Code = "cluster-scoped"
+	CodeStatusLacks   Code = "status-lacks"
 )
 
 // codes are in the order in which findings about one kind are told.
 var codes = []Code{
-	CodeRoleAbsent, CodeAggregationUnreadable, CodeNoRole, CodeViewLacks, CodeEditLacks, CodeAdminLacks, CodeViewWrites, CodeViewReadsSecrets,
-	CodeGrantsAccess, CodeMisspelt, CodeClusterScoped, CodeStatusUnreadable, CodeUnserved, CodeAggregatesNothing,
+	CodeRoleAbsent, CodeBadSelector, CodeNoRole, CodeViewLacks, CodeEditLacks, CodeAdminLacks, CodeViewWrites, CodeViewSecrets,
+	CodeGrantsAccess, CodeMisspelt, CodeClusterScoped, CodeStatusLacks, CodeUnserved, CodeSelectsNone,
 }
 
 var lackCodes = map[Level]Code{View: CodeViewLacks, Edit: CodeEditLacks, Admin: CodeAdminLacks}
@@ -71,7 +71,7 @@ type Finding struct {
 
 // Gap says whether f is something that tenants lack, which another role can supply.
 func (f Finding) Gap() bool {
-	return slices.Contains([]Code{CodeNoRole, CodeViewLacks, CodeEditLacks, CodeAdminLacks, CodeStatusUnreadable}, f.Code)
+	return slices.Contains([]Code{CodeNoRole, CodeViewLacks, CodeEditLacks, CodeAdminLacks, CodeStatusLacks}, f.Code)
 }
 
 // HasErrors says whether tenants have less or more than the policy says.
@@ -134,7 +134,7 @@ var explanations = map[Code]explanation{
 			return fmt.Sprintf("%s, which is for reading, gives %s on %s%s", View.Role(), strings.Join(f.Verbs, ", "), f.kind(), consequence(f))
 		}, fixed(fixWider),
 	},
-	CodeViewReadsSecrets: {
+	CodeViewSecrets: {
 		Error, func(f Finding) string {
 			return View.Role() + " gives " + strings.Join(f.Verbs, ", ") + " on " + f.kind()
 		}, fixed(fixWider),
@@ -144,7 +144,7 @@ var explanations = map[Code]explanation{
 			return fmt.Sprintf("%s gives %s on %s: whoever has it lets others in", f.Role, strings.Join(f.Verbs, ", "), f.kind())
 		}, fixed(fixWider),
 	},
-	CodeAggregationUnreadable: {
+	CodeBadSelector: {
 		Error, func(f Finding) string {
 			return "Kubernetes can't read the aggregation rule of " + f.Role + ", and leaves the role as it is"
 		},
@@ -155,7 +155,7 @@ var explanations = map[Code]explanation{
 			return fmt.Sprintf("%s names %s, which nobody serves; likely %s is meant", f.Role, f.kind(), f.Evidence[0])
 		}, fixed("tell whoever wrote the role; meanwhile: " + fixGenerate),
 	},
-	CodeAggregatesNothing: {
+	CodeSelectsNone: {
 		Note, func(f Finding) string { return "the aggregation rule of " + f.Role + " selects no role" },
 		fixed("nothing, if no component is missing; else look at its labels: kubectl get clusterroles --show-labels"),
 	},
@@ -169,7 +169,7 @@ var explanations = map[Code]explanation{
 			return fmt.Sprintf("if tenants are to see it: kubectl create clusterrole read-%[1]s --verb=get,list,watch --resource=%[2]s, and a ClusterRoleBinding of it to their group", f.Resource, f.kind())
 		},
 	},
-	CodeStatusUnreadable: {
+	CodeStatusLacks: {
 		Note, func(f Finding) string {
 			return lacks(f) + "; reading the object shows its status anyway"
 		}, fixed(fixGenerate),

@@ -29,12 +29,32 @@ func Generated(role *rbacv1.ClusterRole) bool {
 	return role.Labels[GeneratedLabel] == GeneratedValue && strings.HasPrefix(role.Name, prefix)
 }
 
+// WithoutGenerated are roles as they would be if Generate had never written any. Where it has, what Kubernetes filled into
+// roles that are put together from others may be from its own, and is left out.
+func WithoutGenerated(roles []*rbacv1.ClusterRole) []*rbacv1.ClusterRole {
+	if !slices.ContainsFunc(roles, Generated) {
+		return slices.Clone(roles)
+	}
+	others := make([]*rbacv1.ClusterRole, 0, len(roles))
+	for _, role := range roles {
+		if Generated(role) {
+			continue
+		}
+		if role.AggregationRule != nil {
+			role = role.DeepCopy()
+			role.Rules = nil
+		}
+		others = append(others, role)
+	}
+	return others
+}
+
 // Generate writes the ClusterRoles by which the roles of tenants get what p says and they lack: for each kind, one for each
 // level that lacks something, in the order of kinds. They have labels by which they become part of the roles of tenants.
 // There is no wildcard in them, and nothing on kinds without a namespace. What roles gave that Generate wrote earlier does
 // not count; what others wrote is left as it is, and so is a role of one of the names that somebody else made.
 func Generate(p Policy, s *snapshot.Snapshot) []*rbacv1.ClusterRole {
-	others := slices.DeleteFunc(slices.Clone(s.ClusterRoles), Generated)
+	others := WithoutGenerated(s.ClusterRoles)
 	var generated []*rbacv1.ClusterRole
 	for _, level := range levels {
 		// What a lower level gets, this one has, if it is put together so.

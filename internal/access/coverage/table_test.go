@@ -74,16 +74,16 @@ func TestCheck(t *testing.T) {
 		want string
 	}{
 		"nothing is missing":                     {tenancy(full()...), ""},
-		"nothing is there":                       {tenancy(), "error no-role: no role of tenants gives anything on trainedmodels.serving.kserve.io: get, list, watch, create, update, patch, delete\nnote aggregates-nothing: the aggregation rule of kubeflow-view selects no role\n"},
+		"nothing is there":                       {tenancy(), "error no-role: no role of tenants gives anything on trainedmodels.serving.kserve.io: get, list, watch, create, update, patch, delete\nnote selects-none: the aggregation rule of kubeflow-view selects no role\n"},
 		"a wildcard is enough":                   {tenancy(part(view, "* trainedmodels get,list,watch"), part(edit, "serving.kserve.io * *")), ""},
 		"a rule for one object is not enough":    {tenancy(part(view, "serving.kserve.io trainedmodels get,list,watch"), named), "error edit-lacks: kubeflow-edit lacks create, update, patch, delete on trainedmodels.serving.kserve.io\n"},
 		"a kind that knows no other verbs":       {readOnly, ""},
 		"there is no kubeflow-admin":             {withoutAdmin, "error role-absent: there is no ClusterRole kubeflow-admin\n"},
-		"kubeflow-admin has nothing of edit":     {apart, "error admin-lacks: kubeflow-admin lacks get, list, watch, create, update, patch, delete on trainedmodels.serving.kserve.io\nnote aggregates-nothing: the aggregation rule of kubeflow-admin selects no role\n"},
-		"an aggregation that can't be read":      {unreadable, "error aggregation-unreadable: Kubernetes can't read the aggregation rule of kubeflow-view, and leaves the role as it is\nerror view-lacks: kubeflow-view lacks get, list, watch on trainedmodels.serving.kserve.io\nerror edit-lacks: kubeflow-edit lacks get, list, watch on trainedmodels.serving.kserve.io\n"},
+		"kubeflow-admin has nothing of edit":     {apart, "error admin-lacks: kubeflow-admin lacks get, list, watch, create, update, patch, delete on trainedmodels.serving.kserve.io\nnote selects-none: the aggregation rule of kubeflow-admin selects no role\n"},
+		"an aggregation that can't be read":      {unreadable, "error bad-selector: Kubernetes can't read the aggregation rule of kubeflow-view, and leaves the role as it is\nerror view-lacks: kubeflow-view lacks get, list, watch on trainedmodels.serving.kserve.io\nerror edit-lacks: kubeflow-edit lacks get, list, watch on trainedmodels.serving.kserve.io\n"},
 		"view writes":                            {tenancy(append(full(), part(view, "example.com things,others get,create"))...), "error view-writes: kubeflow-view, which is for reading, gives create on others.example.com (ClusterRole part-view, rule 1)\nerror view-writes: kubeflow-view, which is for reading, gives create on things.example.com (ClusterRole part-view, rule 1)\n"},
 		"view has all verbs":                     {tenancy(append(full(), part(view, "example.com things *"))...), "error view-writes: kubeflow-view, which is for reading, gives * on things.example.com (ClusterRole part-view, rule 1)\n"},
-		"view reads secrets":                     {tenancy(append(full(), part(view, "core secrets,pods get"))...), "error view-reads-secrets: kubeflow-view gives get on secrets (ClusterRole part-view, rule 2)\n"},
+		"view reads secrets":                     {tenancy(append(full(), part(view, "core secrets,pods get"))...), "error view-secrets: kubeflow-view gives get on secrets (ClusterRole part-view, rule 2)\n"},
 		"edit reads secrets, as it runs pods":    {tenancy(append(full(), part(edit, "core secrets,pods get"))...), ""},
 		"edit writes policies of the mesh":       {tenancy(append(full(), part(edit, "security.istio.io * *"))...), "error grants-access: kubeflow-edit gives * on *.security.istio.io: whoever has it lets others in (ClusterRole part-edit, rule 1)\n"},
 		"view writes roles":                      {tenancy(append(full(), part(view, "rbac.authorization.k8s.io rolebindings get,create"))...), "error grants-access: kubeflow-view gives create on rolebindings.rbac.authorization.k8s.io: whoever has it lets others in (ClusterRole part-view, rule 1)\n"},
@@ -112,7 +112,7 @@ func TestCheck(t *testing.T) {
 // ofOther leaves out that kubeflow-edit and kubeflow-admin are put together from nothing in a case without parts for them.
 func ofOther(findings []coverage.Finding) (rest []coverage.Finding) {
 	for _, f := range findings {
-		if f.Code != coverage.CodeAggregatesNothing || f.Role != edit.Role() {
+		if f.Code != coverage.CodeSelectsNone || f.Role != edit.Role() {
 			rest = append(rest, f)
 		}
 	}

@@ -36,7 +36,7 @@ func (c *checker) widths() {
 		}
 		if level == View && (group == "" || group == all) && (resource == "secrets" || resource == all) {
 			if reads := c.excess(level, group, resource, rule.Policy.Verbs, append(slices.Clone(reading), all)); len(reads) > 0 {
-				f.Code, f.Role, f.Verbs = CodeViewReadsSecrets, rule.From.Name, reads
+				f.Code, f.Role, f.Verbs = CodeViewSecrets, rule.From.Name, reads
 				c.add(f)
 			}
 		}

@@ -130,13 +130,8 @@ type decision struct {
 }
 
 func decide(policy coverage.Policy, in input) decision {
-	s := &snapshot.Snapshot{}
+	s := &snapshot.Snapshot{ClusterRoles: coverage.WithoutGenerated(in.roles)}
 	var d decision
-	for _, role := range in.roles {
-		if !coverage.Generated(role) {
-			s.ClusterRoles = append(s.ClusterRoles, role)
-		}
-	}
 	for _, kind := range in.kinds {
 		_, _ = s.Put(kind) // no error comes of a typed one
 	}
@@ -177,7 +172,7 @@ func (r *Reconciler) apply(ctx context.Context, want decision) (outcome, error) 
 	objects := make([]render.Object, 0, len(want.roles))
 	for _, role := range want.roles {
 		objects = append(objects, render.Object{
-			Resource: role, Exact: []string{"aggregationRule", "rules"}, AbsentLabels: otherLevels(role),
+			Resource: role, Exact: []string{"rules"}, AbsentLabels: otherLevels(role),
 			Foreign: func(live metav1.Object) bool {
 				other, is := live.(*rbacv1.ClusterRole)
 				return !is || !coverage.Generated(other)

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -101,7 +102,7 @@ func (r *Reconciler) report(in input, d decision, out outcome) {
 	for _, f := range d.closed {
 		supplied, err := r.suppliers(f, d, out)
 		if err != nil {
-			r.open(in, f, now, "; it could not be supplied: "+err.Error())
+			r.open(in, f, now, "; "+refusal(err))
 			continue
 		}
 		gaps.WithLabelValues(f.Group, f.Resource, f.Role, string(f.Code), stateClosed).Set(1)
@@ -117,6 +118,17 @@ func (r *Reconciler) report(in input, d decision, out outcome) {
 		r.open(in, f, now, "; "+f.Fix)
 	}
 	r.told = now
+}
+
+// GrantLabel on a ClusterRole, with the value "true", lets the controller hand out what the role gives.
+const GrantLabel = "berth.dev/aggregate-to-role-coverage"
+
+// refusal is why a gap could not be closed.
+func refusal(err error) string {
+	if apierrors.IsForbidden(err) {
+		return "the controller may not hand it out: a ClusterRole that gives it and has the label " + GrantLabel + ` with the value "true" lets it`
+	}
+	return "it could not be supplied: " + err.Error()
 }
 
 // open tells of a gap that stays.

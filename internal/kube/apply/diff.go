@@ -134,6 +134,11 @@ func immutable(want, live render.Resource) string {
 		if live, ok := live.(*corev1.ResourceQuota); ok && !sets.New(want.Spec.Scopes...).Equal(sets.New(live.Spec.Scopes...)) {
 			return "spec.scopes"
 		}
+	case *rbacv1.ClusterRole:
+		// It can't be taken back, and a role that has one does not keep rules of its own.
+		if live, ok := live.(*rbacv1.ClusterRole); ok && want.AggregationRule == nil && live.AggregationRule != nil {
+			return "aggregationRule"
+		}
 	}
 	return ""
 }
