@@ -96,12 +96,15 @@ func (f *accessFlags) matrix(out io.Writer, engine *access.Engine, namespace str
 			continue
 		}
 		who := subjectText(row.Subject)
+		if row.Subject.Kind == rbacv1.ServiceAccountKind && row.Subject.Namespace == namespace {
+			who = row.Subject.Name // the one of this namespace
+		}
 		if row.Everywhere {
 			who += " (everywhere)"
 		}
 		rows = append(rows, append([]string{who}, marks(style, row.Cells)...))
 	}
-	rows = append(rows, append([]string{"anybody who has signed in"}, marks(style, m.Anybody)...))
+	rows = append(rows, append([]string{"anybody signed in"}, marks(style, m.Anybody)...))
 	printRows(out, rows)
 	if hidden > 0 {
 		fmt.Fprintf(out, "\n%d of the cluster's own accounts and groups have something everywhere; --all shows them.\n", hidden)
@@ -118,9 +121,15 @@ func isSystem(s rbacv1.Subject) bool {
 func head(first string, all []access.Capability) []string {
 	row := []string{first}
 	for _, c := range all {
-		row = append(row, strings.ToUpper(c.Name))
+		row = append(row, title(c))
 	}
 	return row
+}
+
+// title is what stands above a column: few letters, for eleven of them have to fit a terminal.
+func title(c access.Capability) string {
+	const most = 5
+	return strings.ToUpper(c.Name[:min(len(c.Name), most)])
 }
 
 func marks(style style, cells []mesh.Verdict) []string {
@@ -135,7 +144,7 @@ func marks(style style, cells []mesh.Verdict) []string {
 func legend(out io.Writer, all []access.Capability) {
 	fmt.Fprintln(out)
 	for _, c := range all {
-		fmt.Fprintf(out, "%-9s %s\n", strings.ToUpper(c.Name), c.Means)
+		fmt.Fprintf(out, "%-6s %s\n", title(c), c.Means)
 	}
 }
 
@@ -150,37 +159,51 @@ func subjectText(s rbacv1.Subject) string {
 	return s.Name
 }
 
-// mostWide is how wide the first column of a table gets: the rest has to fit a terminal.
-const mostWide = 44
+// mostWide is how wide the first column of a table gets where nobody knows how wide all may be, and leastWide how narrow it
+// gets on a terminal.
+const mostWide, leastWide = 44, 18
 
-// printRows prints a table whose first row is its head. Colours count nothing.
+// printRows prints a table whose first row is its head. On a terminal, the first column is what room there is. Colours
+// count nothing.
 func printRows(out io.Writer, rows [][]string) {
+	const gap = 1
 	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		row[0] = shortened(row[0])
-		for i, cell := range row {
-			widths[i] = max(widths[i], width(cell))
+	rest := 0
+	for i := range widths {
+		for _, row := range rows {
+			widths[i] = max(widths[i], width(row[i]))
 		}
+		if i > 0 {
+			rest += gap + widths[i]
+		}
+	}
+	first := mostWide
+	if columns := styleOf(out).columns; columns > 0 {
+		first = max(leastWide, columns-rest)
+	}
+	widths[0] = min(widths[0], first)
+	for _, row := range rows {
+		row[0] = shortened(row[0], first)
 	}
 	for _, row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
 			line.WriteString(printableColoured(cell))
 			if i < len(row)-1 {
-				line.WriteString(strings.Repeat(" ", widths[i]-width(cell)+2)) //nolint:mnd // two spaces between columns
+				line.WriteString(strings.Repeat(" ", widths[i]-width(cell)+gap))
 			}
 		}
 		fmt.Fprintln(out, strings.TrimRight(line.String(), " "))
 	}
 }
 
-// shortened is text with its middle left out where it is long.
-func shortened(text string) string {
+// shortened is text with its middle left out where it is longer than most.
+func shortened(text string, most int) string {
 	runes := []rune(text)
-	if len(runes) <= mostWide {
+	if len(runes) <= most {
 		return text
 	}
-	half := (mostWide - 1) / 2 //nolint:mnd // a half
+	half := (most - 1) / 2 //nolint:mnd // a half
 	return string(runes[:half]) + "…" + string(runes[len(runes)-half:])
 }
 

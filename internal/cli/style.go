@@ -11,7 +11,11 @@ import (
 )
 
 // style colours what is printed, on a terminal only.
-type style struct{ colored bool }
+type style struct {
+	colored bool
+	// columns is how wide the terminal is; 0 where there is none.
+	columns int
+}
 
 const (
 	bold   = "1"
@@ -25,7 +29,14 @@ const (
 // styleOf is the style of what is printed to out. Whoever sets NO_COLOR wants none: https://no-color.org
 func styleOf(out io.Writer) style {
 	file, ok := out.(*os.File)
-	return style{ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd()))}
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return style{}
+	}
+	columns, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		columns = 0
+	}
+	return style{colored: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", columns: columns}
 }
 
 func (s style) paint(color, text string) string {
