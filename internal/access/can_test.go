@@ -99,6 +99,10 @@ func TestEngine_Can_hops(t *testing.T) {
 {apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {namespace: alice-research, name: waypoint}, spec: {gatewayClassName: istio-waypoint}}
 ---
 {apiVersion: security.istio.io/v1beta1, kind: AuthorizationPolicy, metadata: {namespace: alice-research, name: from-waypoint}, spec: {rules: [{from: [{source: {principals: [cluster.local/ns/alice-research/sa/waypoint]}}]}]}}`
+	vs := func(http string) string {
+		return "{apiVersion: networking.istio.io/v1beta1, kind: VirtualService, metadata: {namespace: alice-research, name: more}, spec: {gateways: [kubeflow/kubeflow-gateway], hosts: ['*.example.com'], http: [" + http + "]}}"
+	}
+	more := access.Web{Method: "GET", Path: "/more/x?y", Host: "a.example.com:443", ViaGateway: true}
 	cases := map[string]struct {
 		change string
 		user   rbac.User
@@ -115,10 +119,16 @@ func TestEngine_Can_hops(t *testing.T) {
 		"plain text where mTLS is asked": {strict, rbac.SignedIn("x"), access.Web{Method: "GET", Path: "/metrics", To: "alice-research/nb1"}, mesh.Denied, "sidecar alice-research/nb1"},
 		"in ambient, past the waypoint":  {ambient, alice, access.Web{Method: "GET", Path: nb, ViaGateway: true}, mesh.Denied, "gateway istio-system/istio-ingressgateway, route, ztunnel alice-research/nb1, RBAC"},
 		// Nothing is attached to the waypoint, and where it comes from is the namespace itself: everybody gets in.
-		"in ambient, the old policies":   {ingress, rbac.SignedIn("x"), access.Web{Method: "GET", Path: nb, ViaGateway: true}, mesh.Allowed, "gateway istio-system/istio-ingressgateway, route, waypoint alice-research/waypoint, ztunnel alice-research/nb1, RBAC"},
-		"in ambient, by the waypoint":    {waypoint, alice, access.Web{Method: "GET", Path: nb, ViaGateway: true}, mesh.Allowed, "gateway istio-system/istio-ingressgateway, route, waypoint alice-research/waypoint, ztunnel alice-research/nb1, RBAC"},
-		"by the waypoint as a stranger":  {waypoint, rbac.SignedIn("x"), access.Web{Method: "GET", Path: nb, ViaGateway: true}, mesh.Denied, "gateway istio-system/istio-ingressgateway, route, waypoint alice-research/waypoint, RBAC"},
-		"no gateway is known, nor route": {"", alice, access.Web{Method: "GET", Path: nb, ViaGateway: true, To: "alice-research/nb1"}, mesh.Allowed, "gateway istio-system/istio-ingressgateway, route, sidecar alice-research/nb1, RBAC"},
+		"in ambient, the old policies":  {ingress, rbac.SignedIn("x"), access.Web{Method: "GET", Path: nb, ViaGateway: true}, mesh.Allowed, "gateway istio-system/istio-ingressgateway, route, waypoint alice-research/waypoint, ztunnel alice-research/nb1, RBAC"},
+		"in ambient, by the waypoint":   {waypoint, alice, access.Web{Method: "GET", Path: nb, ViaGateway: true}, mesh.Allowed, "gateway istio-system/istio-ingressgateway, route, waypoint alice-research/waypoint, ztunnel alice-research/nb1, RBAC"},
+		"by the waypoint as a stranger": {waypoint, rbac.SignedIn("x"), access.Web{Method: "GET", Path: nb, ViaGateway: true}, mesh.Denied, "gateway istio-system/istio-ingressgateway, route, waypoint alice-research/waypoint, RBAC"},
+		"a redirect":                    {vs("{match: [{uri: {exact: /more/x}}], redirect: {uri: /y}}"), alice, more, mesh.Allowed, "gateway istio-system/istio-ingressgateway, route"},
+		"a delegate":                    {vs("{match: [{uri: {prefix: /more}}], delegate: {name: x}}"), alice, more, mesh.Unknown, "gateway istio-system/istio-ingressgateway, route"},
+		"another host":                  {strings.Replace(vs("{route: [{destination: {host: nb1}}]}"), "*.example.com", "b.example.com", 1), alice, more, mesh.Denied, "gateway istio-system/istio-ingressgateway, route"},
+		"a rewritten path":              {vs("{match: [{uri: {regex: '/m.*'}, method: {exact: GET}}], rewrite: {uri: /metrics}, route: [{destination: {host: nb1}}]}"), rbac.SignedIn("x"), more, mesh.Allowed, "gateway istio-system/istio-ingressgateway, route, sidecar alice-research/nb1"},
+		"a route that changes the user": {vs("{headers: {request: {set: {kubeflow-userid: alice@example.com}}}, route: [{destination: {host: nb1.alice-research.svc.cluster.local}}]}"), rbac.SignedIn("x"), more, mesh.Allowed, "gateway istio-system/istio-ingressgateway, route, sidecar alice-research/nb1"},
+		"a header that is asked for":    {vs("{match: [{headers: {x-team: {prefix: a}}}], route: [{destination: {host: nb1}}]}"), alice, more, mesh.Denied, "gateway istio-system/istio-ingressgateway, route"},
+		"the Service is named":          {"", alice, access.Web{Method: "GET", Path: "/nowhere", ViaGateway: true, To: "alice-research/nb1"}, mesh.Allowed, "gateway istio-system/istio-ingressgateway, sidecar alice-research/nb1"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -24,6 +24,8 @@ type routed struct {
 	service string
 	port    uint32
 	says    string
+	// unknown is set where it leads on, and nobody knows where to.
+	unknown bool
 	// request is the request as it goes on.
 	request mesh.Request
 	notes   []string
@@ -205,7 +207,7 @@ func (c candidate) follow(m *istionetworking.HTTPMatchRequest, r mesh.Request) r
 		found.says = "the gateway answers by itself"
 		return found
 	case c.route.GetDelegate() != nil || len(c.route.GetRoute()) == 0:
-		found.says = "the route leads nowhere that is known"
+		found.says, found.unknown = "the route leads on in a way that is not followed", true
 		return found
 	}
 	target := c.route.GetRoute()[0]

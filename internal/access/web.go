@@ -27,15 +27,17 @@ func (e *Engine) web(q Question) (Decision, error) {
 	to, port := q.Web.target()
 	var steps []Step
 	if q.Web.ViaGateway {
-		entered, found := e.enter(q.User, r)
-		steps = append(steps, entered...)
-		if found.service == "" && to == "" || decided(steps).Verdict == mesh.Denied {
+		step, seen := e.enter(q.User, r)
+		steps = append(steps, step)
+		if to == "" && step.Verdict != mesh.Denied {
+			way, found := e.follow(seen)
+			steps = append(steps, way)
+			seen, to, port = found.request, found.service, found.port
+		}
+		if to == "" || decided(steps).Verdict == mesh.Denied {
 			return decided(append(steps, e.told(q)...)), nil
 		}
-		r = found.request
-		if to == "" {
-			to, port = found.service, found.port
-		}
+		r = seen
 	} else if from := q.Web.From; from != "" {
 		namespace, account, _ := strings.Cut(from, "/")
 		r.Principal = e.principal(namespace, account)
@@ -78,40 +80,40 @@ func (w *Web) target() (service string, port uint32) {
 	return service, uint32(number)
 }
 
-// enter is what happens at the gateway to a request of somebody who has signed in, and where it goes on.
-func (e *Engine) enter(user rbac.User, r mesh.Request) ([]Step, routed) {
+// enter is what happens at the gateway to a request of somebody who has signed in, and how it goes on.
+func (e *Engine) enter(user rbac.User, r mesh.Request) (Step, mesh.Request) {
 	at := &e.gateway
 	step := Step{Layer: "gateway " + namespaced(at.Namespace, at.Name), Notes: slices.Clone(at.notes)}
 	seen, denied := e.signIn(user, r, &step)
 	if denied {
-		return []Step{step}, routed{}
+		return step, seen
 	}
 	judge(&step, at, seen)
-	if step.Verdict == mesh.Denied {
-		return []Step{step}, routed{}
-	}
 	seen.Received, seen.Token = nil, nil // the next hop sees headers, and verifies tokens itself
 	if path, usable := mesh.NormalizePath(seen.Path, e.snapshot.Mesh.PathNormalization); usable {
 		seen.Path = path
 	}
-	found, ok := e.route(seen)
+	seen.Principal = e.principal(at.Namespace, at.account)
+	return step, seen
+}
+
+// follow is where the gateway's routes lead r.
+func (e *Engine) follow(r mesh.Request) (Step, routed) {
+	found, ok := e.route(r)
 	way := Step{Layer: "route", Verdict: mesh.Allowed, By: found.route, Notes: found.notes}
 	switch {
 	case !ok && len(e.snapshot.VirtualServices) == 0:
 		way.Verdict, way.Why = mesh.Unknown, "the snapshot has no VirtualServices: name the Service that the request is for"
 	case !ok:
 		way.Verdict, way.Why = mesh.Denied, fmt.Sprintf("no VirtualService of the Gateway %s leads %s anywhere: the answer is 404", e.options.Gateway, r.Path)
+	case found.unknown:
+		way.Verdict, way.Why = mesh.Unknown, found.says
 	case found.service == "":
 		way.Why = found.says
 	default:
 		way.Why = fmt.Sprintf("leads to the Service %s as %s", found.service, found.request.Path)
 	}
-	found.request.Principal = e.principal(at.Namespace, at.account)
-	if !ok {
-		found.request = seen
-		found.request.Principal = e.principal(at.Namespace, at.account)
-	}
-	return []Step{step, way}, found
+	return way, found
 }
 
 // signedIn is the text of the token of somebody who has signed in: what it says is known, not how it is written.
