@@ -4,6 +4,7 @@
 package kfam_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -38,12 +39,18 @@ func TestDefect16_whatThereIsOfAPairIsRemoved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := tenant(t, at, a)
-			others := handMade(ns, "cleo", cleo, "edit")
-			create(t, at, others)
 			for _, obj := range objects {
 				obj.SetNamespace(ns)
 				create(t, at, obj)
 			}
+			create(t, at, handMade(ns, "cleo", cleo, "edit"))
+			// What others made a moment ago, the API knows when its watch has told, and that tells of the last one last.
+			testkit.Eventually(t, controllertest.Patience, func() error {
+				if len(a.listed("?namespace="+ns+"&user=cleo@example.com", user(ann))) == 0 {
+					return errors.New("the last binding is not listed")
+				}
+				return nil
+			})
 			a.must(http.MethodDelete, bindingsPath, invite(ns, ben, "edit"), user(ann))
 			wantInvited(t, at, ns, "binding cleo")
 			a.wants(http.StatusForbidden, `rolebinding.rbac.authorization.k8s.io "`+benEdit+`" not found`,
