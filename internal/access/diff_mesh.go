@@ -20,8 +20,8 @@ import (
 	"berth.dev/berth/internal/access/mesh"
 )
 
-// diffMesh tries requests before and after, in all namespaces that a change may concern: no policy can tell more requests
-// apart than those that name what policies name, and those that name nothing of it.
+// diffMesh tries requests before and after, in all namespaces that a change may concern. They vary in who asks, and in
+// methods, paths and ports; other headers and claims of tokens that policies ask for, no request has.
 func diffMesh(before, after *Engine) (changes []Change, notes []string) {
 	for _, namespace := range concerned(before, after) {
 		found, cut := diffIn(before, after, namespace)

@@ -14,12 +14,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/discovery"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"berth.dev/berth/internal/access"
 	"berth.dev/berth/internal/kube/gather"
-	"berth.dev/berth/internal/kube/scheme"
 	"berth.dev/berth/internal/snapshot"
 )
 
@@ -56,17 +54,13 @@ func (f *snapshotFlags) read(ctx context.Context) (*snapshot.Snapshot, error) {
 	if f.from != "" {
 		return gather.SnapshotFiles(os.DirFS(f.from))
 	}
+	c, err := clusterClient()
+	if err != nil {
+		return nil, err
+	}
 	cluster, err := clusterConfig()
 	if err != nil {
 		return nil, err
-	}
-	kinds, err := scheme.New()
-	if err != nil {
-		return nil, err
-	}
-	c, err := client.New(cluster, client.Options{Scheme: kinds})
-	if err != nil {
-		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
 	served, err := discovery.NewDiscoveryClientForConfig(cluster)
 	if err != nil {

@@ -35,11 +35,17 @@ const (
 // ranAccess is what berth access printed, to standard output and then to standard error, and its exit code.
 func ranAccess(t *testing.T, args ...string) (out, told string, code int) {
 	t.Helper()
+	return ranCommand(t, append([]string{"access"}, args...)...)
+}
+
+// ranCommand is the same of any command.
+func ranCommand(t *testing.T, args ...string) (out, told string, code int) {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	root := Root()
 	root.SetOut(&stdout)
 	root.SetErr(&stderr)
-	root.SetArgs(append([]string{"access"}, args...))
+	root.SetArgs(args)
 	err := root.ExecuteContext(t.Context())
 	var exit *ExitError
 	switch {

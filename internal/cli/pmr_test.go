@@ -4,9 +4,7 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -30,21 +28,7 @@ var update = flag.Bool("update", false, "write the golden files")
 // ran is what berth pmr printed, to standard output and then to standard error, and its exit code.
 func ran(t *testing.T, args ...string) (out, told string, code int) {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	root := Root()
-	root.SetOut(&stdout)
-	root.SetErr(&stderr)
-	root.SetArgs(append([]string{"pmr"}, args...))
-	err := root.ExecuteContext(t.Context())
-	var exit *ExitError
-	switch {
-	case errors.As(err, &exit):
-		code = exit.Code
-	case err != nil:
-		stderr.WriteString("Error: " + err.Error() + "\n")
-		code = 1
-	}
-	return stdout.String(), stderr.String(), code
+	return ranCommand(t, append([]string{"pmr"}, args...)...)
 }
 
 // golden compares with a file of testdata/pmr.

@@ -4,9 +4,7 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,21 +26,7 @@ import (
 // roles runs berth roles, and returns what it prints to standard output and standard error, and its exit code.
 func roles(t *testing.T, args ...string) (out, told string, code int) {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	root := Root()
-	root.SetOut(&stdout)
-	root.SetErr(&stderr)
-	root.SetArgs(append([]string{"roles"}, args...))
-	err := root.ExecuteContext(t.Context())
-	var exit *ExitError
-	switch {
-	case errors.As(err, &exit):
-		code = exit.Code
-	case err != nil:
-		stderr.WriteString("Error: " + err.Error() + "\n")
-		code = 1
-	}
-	return stdout.String(), stderr.String(), code
+	return ranCommand(t, append([]string{"roles"}, args...)...)
 }
 
 func goldenRoles(t *testing.T, name, got string) {
