@@ -4,18 +4,22 @@
 package profile_test
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller/controllertest"
@@ -43,6 +47,73 @@ func assertUntouched(t *testing.T, c client.Client, was *corev1.Namespace) {
 	if len(inside) > 0 {
 		t.Errorf("it holds %v", names(inside))
 	}
+}
+
+// behind keeps from the controllers, as a cache does that has not caught up, that there are namespaces that start with
+// prefix, until they look for what is inside.
+func behind(prefix string) controllertest.Option {
+	var known sync.Map
+	return controllertest.WithClient(func(c client.Client) client.Client {
+		return interceptor.NewClient(noWatch{c}, interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+				switch obj.(type) {
+				case *corev1.Namespace:
+					if _, found := known.Load(key.Name); !found && strings.HasPrefix(key.Name, prefix) {
+						return apierrors.NewNotFound(corev1.Resource("namespaces"), key.Name)
+					}
+				case *corev1.ServiceAccount:
+					known.Store(key.Namespace, true)
+				}
+				return c.Get(ctx, key, obj, opts...)
+			},
+		})
+	})
+}
+
+// Whether a profile may have a namespace is decided about the very namespace that is then written, not about one that
+// came into the cache a moment later.
+func TestAdoption_neverOfANamespaceThatTurnsUpMeanwhile(t *testing.T) {
+	cfg, c := onOwn(t)
+	controllertest.Start(t, cfg, behind("existing"))
+	ns := existing(t, c, map[string]string{"owner": "somebody-else"})
+	// With the finalizer in place nothing is written before the namespace is.
+	p := create(t, c, controllertest.Profile(ns.Name, func(p *kubeflowv1.Profile) { p.Finalizers = []string{"profile-finalizer"} }))
+	awaitRefusal(t, c, p.Name, kubeflowv1.ReasonNamespaceNotOwned)
+	assertUntouched(t, c, ns)
+}
+
+// A namespace that went, and that somebody else made anew, gets nothing even while the cache still has the old one.
+func TestAdoption_neverOfANamespaceThatTookAnothersPlace(t *testing.T) {
+	cfg, c := onOwn(t)
+	ns := existing(t, c, map[string]string{"owner": "somebody-else"})
+	p := create(t, c, controllertest.Profile(ns.Name))
+	looked := make(chan struct{}, 100)
+	controllertest.Start(t, cfg, controllertest.WithClient(func(c client.Client) client.Client {
+		return interceptor.NewClient(noWatch{c}, interceptor.Funcs{
+			Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+				err := c.Get(ctx, key, obj, opts...)
+				if old, ok := obj.(*corev1.Namespace); ok && key.Name == ns.Name {
+					old.UID = "of-the-one-that-went"
+					old.Annotations = map[string]string{kubeflowv1.MadeForAnnotation: string(p.UID)}
+				}
+				if _, ok := obj.(*rbacv1.RoleBinding); ok && key.Namespace == ns.Name && key.Name == "namespaceAdmin" {
+					select {
+					case looked <- struct{}{}:
+					default:
+					}
+				}
+				return err
+			},
+		})
+	}))
+	for range 3 { // each look begins after what the one before wrote
+		select {
+		case <-looked:
+		case <-time.After(patience):
+			t.Fatal("nobody looks at the profile")
+		}
+	}
+	assertUntouched(t, c, ns)
 }
 
 // Defect 11, and MUST keep: a namespace that exists is taken only where it was given. The refusal says what to run, and

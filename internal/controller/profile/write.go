@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/kube/apply"
@@ -22,7 +24,9 @@ type todo struct {
 	blocked *render.Problem
 	// namespace is the write of the namespace, if any.
 	namespace *apply.Op
-	parts     []partTodo
+	// within is the namespace that was looked at; empty where there was none.
+	within types.UID
+	parts  []partTodo
 }
 
 type partTodo struct {
@@ -54,6 +58,13 @@ func (t todo) reclaims() bool {
 	return slices.ContainsFunc(ops, func(op apply.Op) bool { return slices.Contains(op.Fields, "metadata.ownerReferences") })
 }
 
+// creates says whether anything is made inside the namespace.
+func (t todo) creates() bool {
+	return slices.ContainsFunc(t.parts, func(part partTodo) bool {
+		return slices.ContainsFunc(part.ops, func(op apply.Op) bool { return op.Action == apply.Create || op.Action == apply.Recreate })
+	})
+}
+
 // plan compares tenant with the cluster.
 func (r *Reconciler) plan(ctx context.Context, p *kubeflowv1.Profile, in render.Input, tenant render.Tenant) (todo, error) {
 	// Whose namespace it was does not matter once it is going.
@@ -65,12 +76,13 @@ func (r *Reconciler) plan(ctx context.Context, p *kubeflowv1.Profile, in render.
 		return todo{blocked: tenant.Claim.Problem}, nil
 	}
 	var t todo
-	ops, err := r.writer.Plan(ctx, p.UID, []render.Object{tenant.Namespace}, nil)
-	if err != nil {
-		return t, err
+	var live client.Object // of the namespace that the claim is about: not to be read once more
+	if in.Namespace != nil {
+		live, t.within = in.Namespace, in.Namespace.UID
 	}
-	if len(ops) > 0 {
-		t.namespace = &ops[0]
+	var err error
+	if t.namespace, err = r.writer.PlanFrom(tenant.Namespace, live); err != nil {
+		return t, err
 	}
 	for _, part := range tenant.Parts {
 		ops, err := r.writer.Plan(ctx, p.UID, part.Objects, part.Absent)
@@ -152,6 +164,8 @@ func (r *Reconciler) do(ctx context.Context, p *kubeflowv1.Profile, t todo) outc
 		if o.write(ctx, r.writer, *t.namespace, &o.namespace); o.namespace != nil {
 			return o
 		}
+	} else if o.namespace = r.stillWithin(ctx, p.Name, t); o.namespace != nil {
+		return o
 	}
 	for _, part := range t.parts {
 		done := partOutcome{Part: part.Part}
@@ -169,6 +183,20 @@ func (r *Reconciler) do(ctx context.Context, p *kubeflowv1.Profile, t todo) outc
 		o.write(ctx, r.writer, *t.namespace, &o.namespace)
 	}
 	return o
+}
+
+// stillWithin fails where something would be made in another namespace than the one that was looked at: the cache may
+// not know yet that it went, and that somebody has made one of the same name. What is patched and deleted says which
+// object is meant; what is created can't.
+func (r *Reconciler) stillWithin(ctx context.Context, namespace string, t todo) error {
+	if !t.creates() {
+		return nil
+	}
+	now, err := get(ctx, r.Direct, &corev1.Namespace{}, "", namespace)
+	if err == nil && (now == nil || now.UID != t.within) {
+		err = apierrors.NewConflict(corev1.Resource("namespaces"), namespace, errors.New("it went meanwhile"))
+	}
+	return err
 }
 
 func (o *outcome) write(ctx context.Context, writer *apply.Writer, op apply.Op, err *error) {

@@ -125,6 +125,13 @@ func (w *Writer) plan(ctx context.Context, want render.Object) (*Op, error) {
 	if err != nil {
 		return nil, err
 	}
+	return w.PlanFrom(want, live)
+}
+
+// PlanFrom returns the write that makes want be there where live was read before, and nil where nothing is to be done.
+// Live is nil where there is none. What was decided about the object that was read is not done to another: one that
+// came, went or changed meanwhile is a conflict.
+func (w *Writer) PlanFrom(want render.Object, live client.Object) (*Op, error) {
 	if live == nil {
 		return &Op{Change: w.change(Create, want.Resource), want: want}, nil
 	}
