@@ -226,7 +226,7 @@ func (d *door) enters(user rbac.User) mesh.Verdict {
 	}
 	verdict, seen := d.knock(rbac.SignedIn(name, user.Groups...))
 	if verdict != mesh.Denied {
-		if inside := d.engine.verdict(&d.inside, seen); inside != mesh.Allowed {
+		if inside := d.engine.decide(&d.inside, seen).Verdict; inside != mesh.Allowed {
 			verdict = inside
 		}
 	}
@@ -235,14 +235,14 @@ func (d *door) enters(user rbac.User) mesh.Verdict {
 }
 
 // knock is what the gateway says, and the request that it sends on.
-func (d *door) knock(user rbac.User) (mesh.Verdict, mesh.Request) {
+func (d *door) knock(user rbac.User) (mesh.Verdict, visit) {
 	e := d.engine
 	var step Step
-	seen, denied := e.signIn(user, mesh.Request{Method: "GET", Path: d.path, Headers: map[string][]string{}}, &step)
+	seen, denied := e.signIn(user, visit{Request: mesh.Request{Method: "GET", Path: d.path, Headers: map[string][]string{}}}, &step)
 	if denied {
 		return mesh.Denied, seen
 	}
-	verdict := e.gateway.filter.Decide(seen).Verdict
+	verdict := e.gateway.filter.Decide(seen.Request).Verdict
 	seen.Received, seen.Token = nil, nil
 	seen.Principal, seen.Port = e.principal(e.gateway.Namespace, e.gateway.account), d.inside.port
 	return verdict, seen

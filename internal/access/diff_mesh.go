@@ -21,7 +21,7 @@ import (
 )
 
 // diffMesh tries requests before and after, in all namespaces that a change may concern. They vary in who asks, and in
-// methods, paths and ports; other headers and claims of tokens that policies ask for, no request has.
+// methods, paths and ports; what else a rule asks for, they have for the requests that this rule is about.
 func diffMesh(before, after *Engine) (changes []Change, notes []string) {
 	for _, namespace := range concerned(before, after) {
 		found, cut := diffIn(before, after, namespace)
@@ -96,40 +96,86 @@ func differing[T comparableObject](differ map[string]bool, before, after []T) {
 
 // diffIn compares one namespace.
 func diffIn(before, after *Engine, namespace string) (changes []Change, cut bool) {
-	var p probes
+	c := comparison{before: before, after: after, was: before.kindsOf(namespace, after), is: after.kindsOf(namespace, before)}
 	for _, e := range []*Engine{before, after} {
-		p.collect(e.policiesFor(namespace), e.options.UserHeader, e.options.UserPrefix)
+		policies := e.policiesFor(namespace)
+		c.grid.collect(e, policies)
+		c.variants = append(c.variants, variantsOf(policies, e.options.UserHeader)...)
 	}
-	cut = p.finish(after.snapshot.Mesh.TrustDomain, namespace)
-	was, is := before.kindsOf(namespace, after), after.kindsOf(namespace, before)
-	for _, c := range p.callers(after, namespace) {
-		gains, loses := tally{}, tally{}
-		for i := range is {
-			for _, r := range p.requests() {
-				v, w := before.ask(&c, &was[i], r), after.ask(&c, &is[i], r)
-				switch {
-				case v == w:
-				case w == mesh.Allowed || v == mesh.Denied:
-					gains.add(&is[i], r, w)
-					gains.by(after, &c, &is[i], r)
-				default:
-					loses.add(&is[i], r, v)
-				}
-			}
-		}
-		if len(gains.requests)+len(loses.requests) == 0 {
+	slices.SortStableFunc(c.variants, func(a, b variant) int { return strings.Compare(a.key(), b.key()) })
+	c.variants = slices.CompactFunc(c.variants, func(a, b variant) bool { return a.key() == b.key() })
+	cut = c.grid.finish(after.snapshot.Mesh.TrustDomain, namespace) || len(c.variants) > mostProbes
+	c.variants = c.variants[:min(len(c.variants), mostProbes)]
+	for i := range c.variants {
+		c.variants[i].finish(after.snapshot.Mesh.TrustDomain, namespace)
+	}
+	for _, who := range c.grid.callers(after, namespace) {
+		found := c.changeFor(&who)
+		if len(found.Gains)+len(found.Loses) == 0 {
 			continue
 		}
-		found := Change{
-			Namespace: namespace, Layer: layerMesh, Who: c.who, Gains: gains.texts(&p, len(is)), Loses: loses.texts(&p, len(is)),
-			By: slices.Sorted(maps.Keys(gains.rules)), Outsider: after.isTenant(namespace) && (c.outsider || c.subject.Name != "" && after.isOutsider(c.subject, namespace)),
-		}
-		if last := len(changes) - 1; c.header != "" && last >= 0 && slices.Equal(changes[last].Gains, found.Gains) && slices.Equal(changes[last].Loses, found.Loses) {
+		found.Namespace = namespace
+		found.Outsider = after.isTenant(namespace) && (who.outsider || who.subject.Name != "" && after.isOutsider(who.subject, namespace))
+		if last := len(changes) - 1; who.header != "" && last >= 0 && slices.Equal(changes[last].Gains, found.Gains) && slices.Equal(changes[last].Loses, found.Loses) {
 			continue // claiming to be a member changes nothing
 		}
 		changes = append(changes, found)
 	}
 	return changes, cut
+}
+
+// comparison is that of one namespace.
+type comparison struct {
+	before, after *Engine
+	// was and is are the same workloads, as each side guards them.
+	was, is  []place
+	grid     probes
+	variants []variant
+}
+
+// changeFor is what one caller gains and loses.
+func (c *comparison) changeFor(who *caller) Change {
+	found := Change{Layer: layerMesh, Who: who.who}
+	rules := map[string]bool{}
+	try := func(p *probes, x *variant) {
+		gains, loses := tally{}, tally{}
+		for i := range c.is {
+			for _, r := range p.requests() {
+				v, w := c.before.ask(who, &c.was[i], r, x), c.after.ask(who, &c.is[i], r, x)
+				switch {
+				case v.Verdict == w.Verdict || x != nil && c.plainly(who, i, r, v.Verdict, w.Verdict):
+				case w.Verdict == mesh.Allowed || v.Verdict == mesh.Denied:
+					gains.add(&c.is[i], r, w.Verdict)
+					if rule := w.By(); rule != "" {
+						rules[rule] = true
+					}
+				default:
+					loses.add(&c.is[i], r, v.Verdict)
+				}
+			}
+		}
+		suffix := ""
+		if x != nil {
+			suffix = " " + x.text
+		}
+		for _, text := range gains.texts(p, len(c.is)) {
+			found.Gains = append(found.Gains, text+suffix)
+		}
+		for _, text := range loses.texts(p, len(c.is)) {
+			found.Loses = append(found.Loses, text+suffix)
+		}
+	}
+	try(&c.grid, nil)
+	for i := range c.variants {
+		try(&c.variants[i].probes, &c.variants[i])
+	}
+	found.By = slices.Sorted(maps.Keys(rules))
+	return found
+}
+
+// plainly says whether a request that is no variant is answered in the same way, so that this one tells nothing new.
+func (c *comparison) plainly(who *caller, i int, r mesh.Request, before, after mesh.Verdict) bool {
+	return c.before.ask(who, &c.was[i], r, nil).Verdict == before && c.after.ask(who, &c.is[i], r, nil).Verdict == after
 }
 
 // requests are all that are tried.
@@ -199,12 +245,11 @@ type tally struct {
 	requests map[string]map[string]bool // workloads by "METHOD path"
 	ports    map[string]map[uint16]bool // by the same
 	unknown  bool
-	rules    map[string]bool
 }
 
 func (t *tally) add(at *place, r mesh.Request, v mesh.Verdict) {
 	if t.requests == nil {
-		t.requests, t.ports, t.rules = map[string]map[string]bool{}, map[string]map[uint16]bool{}, map[string]bool{}
+		t.requests, t.ports = map[string]map[string]bool{}, map[string]map[uint16]bool{}
 	}
 	key := r.Method + " " + r.Path
 	if t.requests[key] == nil {
@@ -212,21 +257,6 @@ func (t *tally) add(at *place, r mesh.Request, v mesh.Verdict) {
 	}
 	t.requests[key][at.Name], t.ports[key][r.Port] = true, true
 	t.unknown = t.unknown || v == mesh.Unknown
-}
-
-// by notes the rule that lets a request in.
-func (t *tally) by(e *Engine, c *caller, at *place, r mesh.Request) {
-	r.Headers = map[string][]string{}
-	r.Principal = c.principal
-	if c.header != "" || c.gateway {
-		r.Headers[e.options.UserHeader] = []string{e.options.UserPrefix + c.header + c.user}
-	}
-	if c.gateway {
-		r.Principal = e.principal(e.gateway.Namespace, e.gateway.account)
-	}
-	if rule := at.filter.Decide(r).By(); rule != "" {
-		t.rules[rule] = true
-	}
 }
 
 // texts are the requests in few words: methods with the same paths together, and all as all.

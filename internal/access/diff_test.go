@@ -92,6 +92,100 @@ func TestDiff_RBAC(t *testing.T) {
 	}
 }
 
+// What rules ask for besides who, what and where is tried as well: each value, and with the requests that the rule is about.
+func TestDiff_mesh(t *testing.T) {
+	policy := func(spec string) string {
+		return "{apiVersion: security.istio.io/v1beta1, kind: AuthorizationPolicy, metadata: {namespace: risk-modeling, name: new}, spec: " + spec + "}"
+	}
+	const tokens = `{apiVersion: security.istio.io/v1beta1, kind: RequestAuthentication, metadata: {namespace: risk-modeling, name: robots},
+  spec: {jwtRules: [{issuer: "https://robots.example.com", audiences: [models]}]}}`
+	const (
+		plain = "callers in plain text, without identity"
+		by    = " by ns[risk-modeling]-policy[new]-rule[0]"
+	)
+	cases := map[string]struct {
+		before, change string
+		// who is whose changes are looked at, and want what comes after "risk-modeling: " and that.
+		who, want string
+	}{
+		"a namespace": {
+			change: policy("{rules: [{from: [{source: {namespaces: [knative-serving]}}]}]}"),
+			who:    "service account knative-serving/default", want: " + all methods: /x/api/kernels, all other paths" + by,
+		},
+		"another tenant's namespace": {
+			change: policy("{rules: [{when: [{key: source.namespace, values: [alice-research]}]}]}"),
+			who:    "service account alice-research/default-editor", want: " (outsider) + all methods: /x/api/kernels, all other paths" + by,
+		},
+		"a service account": {
+			change: policy("{rules: [{from: [{source: {serviceAccounts: [robot, kubeflow/models]}}]}]}"),
+			who:    "service account kubeflow/models", want: " + all methods: /x/api/kernels, all other paths" + by,
+		},
+		"a port": {
+			change: policy(`{rules: [{when: [{key: destination.port, values: ["9090"]}]}]}`),
+			who:    plain, want: " (outsider) + all methods: /x/api/kernels on port 9090, all other paths on port 9090" + by,
+		},
+		"a header": {
+			change: policy(`{rules: [{when: [{key: "request.headers[X-Team]", values: [research]}]}]}`),
+			who:    plain, want: " (outsider) + all methods: all paths with the header x-team: research" + by,
+		},
+		"one more value of a header": {
+			before: policy(`{rules: [{to: [{operation: {paths: [/v1/*], methods: [GET]}}], when: [{key: "request.headers[X-Team]", values: [research]}]}]}`),
+			change: policy(`{rules: [{to: [{operation: {paths: [/v1/*], methods: [GET]}}], when: [{key: "request.headers[X-Team]", values: [research, "sales-*"]}]}]}`),
+			who:    plain, want: " (outsider) + GET: /v1/x with the header x-team: sales-*" + by,
+		},
+		"a header, refused": {
+			change: policy(`{action: DENY, rules: [{when: [{key: "request.headers[X-Team]", values: [research]}]}]}`),
+			who:    "rita@example.com", want: " - all methods: all paths with the header x-team: research",
+		},
+		"a claim of a person": {
+			change: policy(`{rules: [{from: [{source: {namespaces: [istio-system]}}], when: [{key: "request.headers[kubeflow-userid]", values: [new@example.com]}, {key: "request.auth.claims[team]", values: [research]}]}]}`) + `
+---
+{apiVersion: security.istio.io/v1beta1, kind: RequestAuthentication, metadata: {namespace: risk-modeling, name: people},
+  spec: {jwtRules: [{issuer: "http://dex.auth.svc.cluster.local:5556/dex", outputClaimToHeaders: [{header: kubeflow-userid, claim: email}]}]}}`,
+			who: "new@example.com", want: " (outsider) + all methods: all paths with a token whose team is research" + by,
+		},
+		"a claim": {
+			before: tokens, change: policy(`{rules: [{when: [{key: "request.auth.claims[realm][team]", values: [research]}]}]}`),
+			who: plain, want: " (outsider) + all methods: all paths with a token whose realm.team is research" + by,
+		},
+		"a claim that nobody verifies": {change: policy(`{rules: [{when: [{key: "request.auth.claims[team]", values: [research]}]}]}`), who: plain},
+		"any token": {
+			before: tokens, change: policy(`{rules: [{from: [{source: {requestPrincipals: ["*"]}}]}]}`),
+			who: plain, want: " (outsider) + all methods: all paths with any token that is verified" + by,
+		},
+		"a token": {
+			before: tokens, change: policy(`{rules: [{from: [{source: {requestPrincipals: ["https://robots.example.com/r2"]}}]}]}`),
+			who: plain, want: " (outsider) + all methods: all paths with a token of https://robots.example.com/r2" + by,
+		},
+		"a host": {
+			change: policy("{rules: [{to: [{operation: {hosts: [models.example.com]}}]}]}"),
+			who:    plain, want: " (outsider) + all methods: all paths for the host models.example.com" + by,
+		},
+		"addresses": {
+			change: policy("{rules: [{from: [{source: {remoteIpBlocks: [10.1.0.0/16]}}]}]}"),
+			who:    plain, want: " (outsider) + all methods: all paths of a client at 10.1.0.0/16" + by,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := cluster(t)
+			if tc.before != "" {
+				s = s.With(changed(t, tc.before))
+			}
+			all := difference(t, s, tc.change)
+			got := ""
+			for _, line := range all {
+				if rest, found := strings.CutPrefix(line, "risk-modeling: "+tc.who); found {
+					got += rest
+				}
+			}
+			if got != tc.want {
+				t.Errorf("%s: want %q, got %q; of all:\n%s", tc.who, tc.want, got, strings.Join(all, "\n"))
+			}
+		})
+	}
+}
+
 // A change to what is there already changes nothing.
 func TestDiff_same(t *testing.T) {
 	s := cluster(t)

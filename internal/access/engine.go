@@ -50,6 +50,7 @@ type Engine struct {
 	// gateway is where people come in, and routes lead from there.
 	gateway place
 	routes  routes
+	issuers []issuer
 	// places are those behind Services that were asked about, by name and port.
 	places sync.Map
 }
@@ -87,6 +88,7 @@ func New(s *snapshot.Snapshot, options Options) *Engine {
 	}
 	e.gateway = e.gatewayPlace()
 	e.guard(&e.gateway)
+	e.issuers = issuersOf(s.RequestAuthentications, e.options.UserHeader)
 	e.routes = routesOf(s.VirtualServices, options.Gateway)
 	return e
 }

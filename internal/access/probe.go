@@ -16,6 +16,7 @@ import (
 	"berth.dev/berth/internal/access/mesh"
 	"berth.dev/berth/internal/access/rbac"
 	"berth.dev/berth/internal/identity"
+	"berth.dev/berth/internal/render"
 )
 
 // probes are requests that together tell policies apart: for each value that a policy names one that has it, and one that
@@ -36,26 +37,60 @@ const (
 	elsewhereNamespace = "another-namespace"
 )
 
-// collect adds what policies name.
-func (p *probes) collect(policies []*securityv1beta1.AuthorizationPolicy, userHeader, userPrefix string) {
+// collect adds what policies name. Those of e decide what is understood.
+func (p *probes) collect(e *Engine, policies []*securityv1beta1.AuthorizationPolicy) {
 	for _, policy := range policies {
 		for _, rule := range policy.Spec.GetRules() {
 			for _, to := range rule.GetTo() {
 				p.operation(to.GetOperation())
 			}
 			for _, from := range rule.GetFrom() {
-				for _, principal := range slices.Concat(from.GetSource().GetPrincipals(), from.GetSource().GetNotPrincipals()) {
-					p.principals = append(p.principals, sample(principal, "cluster.local/ns/"+elsewhereNamespace+"/sa/default"))
-				}
+				s := from.GetSource()
+				p.sources(e, policy.Namespace, slices.Concat(s.GetPrincipals(), s.GetNotPrincipals()), slices.Concat(s.GetNamespaces(), s.GetNotNamespaces()),
+					slices.Concat(s.GetServiceAccounts(), s.GetNotServiceAccounts()))
 			}
 			for _, when := range rule.GetWhen() {
-				if strings.EqualFold(when.GetKey(), "request.headers["+userHeader+"]") {
-					for _, value := range slices.Concat(when.GetValues(), when.GetNotValues()) {
-						p.people = append(p.people, strings.TrimPrefix(sample(value, stranger), userPrefix))
+				named := slices.Concat(when.GetValues(), when.GetNotValues())
+				switch key := when.GetKey(); {
+				case key == "source.principal":
+					p.sources(e, policy.Namespace, named, nil, nil)
+				case key == "source.namespace":
+					p.sources(e, policy.Namespace, nil, named, nil)
+				case key == "source.serviceAccount":
+					p.sources(e, policy.Namespace, nil, nil, named)
+				case key == "destination.port":
+					p.operation(&istiosecurity.Operation{Ports: named})
+				case strings.EqualFold(key, "request.headers["+e.options.UserHeader+"]"):
+					for _, value := range named {
+						p.people = append(p.people, strings.TrimPrefix(sample(value, stranger), e.options.UserPrefix))
 					}
 				}
 			}
 		}
+	}
+}
+
+// sources adds workloads that a rule of a policy in namespace names in one of three ways.
+func (p *probes) sources(e *Engine, namespace string, principals, namespaces, accounts []string) {
+	for _, principal := range principals {
+		p.principals = append(p.principals, sample(principal, e.principal(elsewhereNamespace, defaultAccount)))
+	}
+	for _, pattern := range namespaces {
+		account := defaultAccount
+		switch {
+		case pattern == "*":
+			pattern = elsewhereNamespace
+		case e.isTenant(pattern):
+			account = render.EditorName // what tenants run has it, mostly
+		}
+		p.principals = append(p.principals, e.principal(strings.ReplaceAll(pattern, "*", "x"), account))
+	}
+	for _, account := range accounts {
+		of, name, qualified := strings.Cut(account, "/")
+		if !qualified {
+			of, name = namespace, account
+		}
+		p.principals = append(p.principals, e.principal(of, name))
 	}
 }
 
@@ -172,29 +207,38 @@ func accountOf(principal string) (rbacv1.Subject, bool) {
 	return s, found && both && ok
 }
 
-// ask is the verdict on a caller's request to a place.
-func (e *Engine) ask(c *caller, at *place, r mesh.Request) mesh.Verdict {
+// ask is what is said to a caller's request to a place, in the variant x if that is not nil; where the gateway lets it
+// through, by the place itself.
+func (e *Engine) ask(c *caller, at *place, r mesh.Request, x *variant) mesh.Decision {
 	r.Headers = map[string][]string{}
-	if c.gateway {
-		var step Step
-		seen, denied := e.signIn(rbac.SignedIn(c.user), r, &step)
-		if denied {
-			return mesh.Denied
+	v := visit{Request: x.with(r)}
+	if !c.gateway {
+		v.Principal = c.principal
+		if c.header != "" {
+			v.Headers[e.options.UserHeader] = []string{e.options.UserPrefix + c.header}
 		}
-		first := e.gateway.filter.Decide(seen).Verdict
-		if first == mesh.Denied {
-			return first
+		if x.bears() {
+			v.carry(x.tokenFor(at))
 		}
-		seen.Received, seen.Token = nil, nil
-		seen.Principal = e.principal(e.gateway.Namespace, e.gateway.account)
-		if then := e.verdict(at, seen); then != mesh.Allowed {
-			return then
-		}
+		return e.decide(at, v)
+	}
+	if x.bears() {
+		v.tokens = map[string]mesh.Presented{signedIn: {Token: x.token}}
+	}
+	var step Step
+	seen, denied := e.signIn(rbac.SignedIn(c.user), v, &step)
+	if denied {
+		return mesh.Decision{Verdict: mesh.Denied, Rule: -1}
+	}
+	first := e.gateway.filter.Decide(seen.Request)
+	if first.Verdict == mesh.Denied {
 		return first
 	}
-	r.Principal = c.principal
-	if c.header != "" {
-		r.Headers[e.options.UserHeader] = []string{e.options.UserPrefix + c.header}
+	seen.Received, seen.Token = nil, nil
+	seen.Principal = e.principal(e.gateway.Namespace, e.gateway.account)
+	then := e.decide(at, seen)
+	if then.Verdict == mesh.Allowed {
+		then.Verdict = first.Verdict
 	}
-	return e.verdict(at, r)
+	return then
 }

@@ -5,7 +5,6 @@ package access
 
 import (
 	"fmt"
-	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -25,24 +24,25 @@ func (e *Engine) web(q Question) (Decision, error) {
 		r.Headers[strings.ToLower(name)] = slices.Clone(values)
 	}
 	to, port := q.Web.target()
+	v := visit{Request: r}
 	var steps []Step
 	if q.Web.ViaGateway {
-		step, seen := e.enter(q.User, r)
+		var step Step
+		step, v = e.enter(q.User, r)
 		steps = append(steps, step)
 		if to == "" && step.Verdict != mesh.Denied {
-			way, found := e.follow(seen)
+			way, found := e.follow(v.Request)
 			steps = append(steps, way)
-			seen, to, port = found.request, found.service, found.port
+			v.Request, to, port = found.request, found.service, found.port
 		}
 		if to == "" || decided(steps).Verdict == mesh.Denied {
 			return decided(append(steps, e.told(q)...)), nil
 		}
-		r = seen
 	} else if from := q.Web.From; from != "" {
 		namespace, account, _ := strings.Cut(from, "/")
-		r.Principal = e.principal(namespace, account)
+		v.Principal = e.principal(namespace, account)
 	}
-	steps = append(steps, e.reach(to, port, r, q.Web)...)
+	steps = append(steps, e.reach(to, port, v, q.Web)...)
 	return decided(append(steps, e.told(q)...)), nil
 }
 
@@ -81,14 +81,14 @@ func (w *Web) target() (service string, port uint32) {
 }
 
 // enter is what happens at the gateway to a request of somebody who has signed in, and how it goes on.
-func (e *Engine) enter(user rbac.User, r mesh.Request) (Step, mesh.Request) {
+func (e *Engine) enter(user rbac.User, r mesh.Request) (Step, visit) {
 	at := &e.gateway
 	step := Step{Layer: "gateway " + namespaced(at.Namespace, at.Name), Notes: slices.Clone(at.notes)}
-	seen, denied := e.signIn(user, r, &step)
+	seen, denied := e.signIn(user, visit{Request: r}, &step)
 	if denied {
 		return step, seen
 	}
-	judge(&step, at, seen)
+	judge(&step, at, seen.Request)
 	seen.Received, seen.Token = nil, nil // the next hop sees headers, and verifies tokens itself
 	if path, usable := mesh.NormalizePath(seen.Path, e.snapshot.Mesh.PathNormalization); usable {
 		seen.Path = path
@@ -114,76 +114,6 @@ func (e *Engine) follow(r mesh.Request) (Step, routed) {
 		way.Why = fmt.Sprintf("leads to the Service %s as %s", found.service, found.request.Path)
 	}
 	return way, found
-}
-
-// signedIn is the text of the token of somebody who has signed in: what it says is known, not how it is written.
-const signedIn = "signed-in"
-
-// signIn has the request carry what a user who has signed in carries: a token of an issuer whose claims the gateway writes
-// into the header of the user, or, where none does that, the header itself.
-func (e *Engine) signIn(user rbac.User, r mesh.Request, step *Step) (mesh.Request, bool) {
-	authenticator := e.gateway.authenticator
-	if isNobody(user) {
-		a := authenticator.Authenticate(r, nil)
-		return a.Request, refusedToken(step, a)
-	}
-	for _, candidate := range e.tokens(user) {
-		bearing := r
-		bearing.Headers = maps.Clone(r.Headers)
-		bearing.Headers["authorization"] = []string{"Bearer " + signedIn}
-		a := authenticator.Authenticate(bearing, map[string]mesh.Presented{signedIn: {Token: candidate}})
-		if a.Verdict == mesh.Allowed && strings.Join(a.Request.Headers[e.options.UserHeader], ",") == e.options.UserPrefix+user.Name {
-			step.Notes = append(step.Notes, fmt.Sprintf("%s has signed in with a token of %s", user.Name, candidate.Issuer))
-			return a.Request, false
-		}
-	}
-	a := authenticator.Authenticate(r, nil)
-	if refusedToken(step, a) {
-		return a.Request, true
-	}
-	step.Notes = append(step.Notes, fmt.Sprintf("no RequestAuthentication of the gateway writes %s: it is taken for granted that whoever signs people in does, "+
-		"and that what clients send of it is removed", e.options.UserHeader))
-	a.Request.Headers = maps.Clone(a.Request.Headers)
-	a.Request.Headers[e.options.UserHeader] = []string{e.options.UserPrefix + user.Name}
-	return a.Request, false
-}
-
-func isNobody(user rbac.User) bool { return slices.Contains(user.Groups, rbac.GroupUnauthenticated) }
-
-func refusedToken(step *Step, a mesh.Authentication) bool {
-	if a.Verdict == mesh.Denied {
-		step.Verdict, step.Why = mesh.Denied, a.Why
-	}
-	return a.Verdict == mesh.Denied
-}
-
-// tokens are those that user may have: of each issuer that has a claim written into the header of the user.
-func (e *Engine) tokens(user rbac.User) []mesh.Token {
-	var groups []any
-	for _, group := range user.Groups {
-		if !strings.HasPrefix(group, "system:") {
-			groups = append(groups, group)
-		}
-	}
-	var found []mesh.Token
-	for _, a := range e.snapshot.RequestAuthentications {
-		for _, rule := range a.Spec.GetJwtRules() {
-			claims := map[string]any{"iss": rule.GetIssuer(), "sub": user.Name, "groups": groups}
-			writes := false
-			for _, out := range rule.GetOutputClaimToHeaders() {
-				if strings.EqualFold(out.GetHeader(), e.options.UserHeader) {
-					claims[out.GetClaim()], writes = user.Name, true
-				}
-			}
-			if len(rule.GetAudiences()) > 0 {
-				claims["aud"] = rule.GetAudiences()[0]
-			}
-			if subject, ok := claims["sub"].(string); ok && writes {
-				found = append(found, mesh.Token{Issuer: rule.GetIssuer(), Subject: subject, Claims: claims})
-			}
-		}
-	}
-	return found
 }
 
 // judge has the policies at a place decide.
@@ -225,8 +155,8 @@ func nearest(e mesh.Explanation) []string {
 	return notes
 }
 
-// reach is what happens to r on its way to a Service.
-func (e *Engine) reach(name string, port uint32, r mesh.Request, w *Web) []Step {
+// reach is what happens to v on its way to a Service.
+func (e *Engine) reach(name string, port uint32, v visit, w *Web) []Step {
 	at, service, err := e.behind(name, port)
 	if err != nil {
 		return []Step{{Layer: "workload " + name, Verdict: mesh.Unknown, Why: err.Error() + ": who guards what is behind it is not known"}}
@@ -235,59 +165,49 @@ func (e *Engine) reach(name string, port uint32, r mesh.Request, w *Web) []Step 
 	fromNamespace, _, _ := strings.Cut(w.From, "/")
 	passes := w.ViaGateway || w.From != "" && e.isAmbient(fromNamespace, nil)
 	if waypoint, found := e.waypoint(service, w.ViaGateway); found && at.Enforcer == mesh.Ztunnel && passes {
-		step := e.hop(waypoint, &r)
+		step := e.hop(waypoint, &v)
 		steps = append(steps, step)
 		if step.Verdict == mesh.Denied {
 			return steps
 		}
-		r.Principal = e.principal(waypoint.Namespace, waypoint.account)
+		v.Principal = e.principal(waypoint.Namespace, waypoint.account)
 	}
-	r.Port = at.port
-	return append(steps, e.hop(at, &r))
+	v.Port = at.port
+	return append(steps, e.hop(at, &v))
 }
 
-// hop is what one place says to r, which is changed to what comes out of it.
-func (e *Engine) hop(at *place, r *mesh.Request) Step {
+// hop is what one place says to v, which is changed to what comes out of it.
+func (e *Engine) hop(at *place, v *visit) Step {
 	step := Step{Layer: at.layer(), Notes: slices.Clone(at.notes)}
-	admitted, d := at.peers.Admit(*r)
+	admitted, d := at.peers.Admit(v.Request)
 	if d.Verdict != mesh.Allowed {
 		step.Verdict, step.Why = d.Verdict, d.Why
 		return step
 	}
-	if r.Principal == "" && at.Enforcer != mesh.None {
+	if v.Principal == "" && at.Enforcer != mesh.None {
 		step.Notes = append(step.Notes, d.Why)
 	}
-	a := at.authenticator.Authenticate(admitted, e.presented(admitted))
+	a := at.authenticator.Authenticate(admitted, v.tokens)
 	if refusedToken(&step, a) {
 		return step
 	}
-	*r = a.Request
-	judge(&step, at, *r)
-	r.Received, r.Token = nil, nil
+	v.Request = a.Request
+	judge(&step, at, v.Request)
+	v.Received, v.Token = nil, nil
 	return step
 }
 
-// verdict is what the hop to at says, without the reasons.
-func (e *Engine) verdict(at *place, r mesh.Request) mesh.Verdict {
-	admitted, d := at.peers.Admit(r)
+// decide is what the hop to at says, without looking for reasons.
+func (e *Engine) decide(at *place, v visit) mesh.Decision {
+	admitted, d := at.peers.Admit(v.Request)
 	if d.Verdict != mesh.Allowed {
-		return d.Verdict
+		return mesh.Decision{Verdict: d.Verdict, Rule: -1}
 	}
-	a := at.authenticator.Authenticate(admitted, e.presented(admitted))
+	a := at.authenticator.Authenticate(admitted, v.tokens)
 	if a.Verdict == mesh.Denied {
-		return mesh.Denied
+		return mesh.Decision{Verdict: mesh.Denied, Rule: -1}
 	}
-	return at.filter.Decide(a.Request).Verdict
-}
-
-// presented are the tokens that a request still carries from having signed in: what they say, the gateway has seen.
-func (e *Engine) presented(r mesh.Request) map[string]mesh.Presented {
-	user := strings.TrimPrefix(strings.Join(r.Headers[e.options.UserHeader], ","), e.options.UserPrefix)
-	known := e.tokens(rbac.SignedIn(user))
-	if user == "" || len(known) == 0 {
-		return nil
-	}
-	return map[string]mesh.Presented{signedIn: {Token: known[0]}}
+	return at.filter.Decide(a.Request)
 }
 
 // stands are paths of Kubeflow that stand for resources, by what they begin with.

@@ -83,6 +83,20 @@ func (a *Authentications) For(w Workload) *Authenticator {
 	return found
 }
 
+// Takes finds the issuer, and an audience, of tokens that the first rule for the issuer takes; for an empty one the first rule
+// of all. The audience is empty where none is asked for.
+func (a *Authenticator) Takes(issuer string) (name, audience string) {
+	for _, rule := range a.rules {
+		if issuer == "" || rule.issuer == issuer {
+			if len(rule.audiences) > 0 {
+				audience = rule.audiences[0]
+			}
+			return rule.issuer, audience
+		}
+	}
+	return issuer, ""
+}
+
 // Presented is a token that a request carries, as somebody sees it who can verify it.
 type Presented struct {
 	Token

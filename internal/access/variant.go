@@ -1,0 +1,235 @@
+// SPDX-FileCopyrightText: The Berth Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package access
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	istiosecurity "istio.io/api/security/v1beta1"
+	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
+
+	"berth.dev/berth/internal/access/mesh"
+	"berth.dev/berth/internal/access/rbac"
+)
+
+// variant is what a rule asks for besides who, what and where: it is tried with the requests that this rule is about.
+type variant struct {
+	text string
+	probes
+
+	// headers of the request, and its host and addresses.
+	headers                     map[string]string
+	host, sni                   string
+	source, remote, destination netip.Addr
+	// token is what a token says that the request carries.
+	token mesh.Token
+}
+
+// key is the same for variants that are the same.
+func (v *variant) key() string {
+	return strings.Join(slices.Concat([]string{v.text}, v.methods, v.paths), "\x00") + fmt.Sprint(v.ports)
+}
+
+// trait is one value of one thing that a rule asks for.
+type trait struct {
+	text string
+	set  func(*variant)
+}
+
+// Elsewhere is also an address and a host that no policy names.
+const elsewhereHost = "another-host.example"
+
+var elsewhereAddress = netip.AddrFrom4([4]byte{192, 0, 2, 1}) // for documentation, by RFC 5737
+
+// variantsOf are those of all rules, each once: for each value that a rule names one that has it, and else the first of
+// whatever the rule names.
+func variantsOf(policies []*securityv1beta1.AuthorizationPolicy, userHeader string) []variant {
+	var all []variant
+	for _, policy := range policies {
+		for _, rule := range policy.Spec.GetRules() {
+			asked := asks(rule, userHeader)
+			for i, traits := range asked {
+				for _, one := range traits {
+					v := variant{headers: map[string]string{}}
+					for j, others := range asked {
+						if j != i {
+							v.have(others[0])
+						}
+					}
+					v.have(one)
+					for _, to := range rule.GetTo() {
+						v.operation(to.GetOperation())
+					}
+					if len(v.paths) == 0 {
+						v.paths = []string{elsewherePath}
+					}
+					all = append(all, v)
+				}
+			}
+		}
+	}
+	return all
+}
+
+func (v *variant) have(t trait) {
+	if v.text != "" {
+		v.text += " and "
+	}
+	v.text += t.text
+	t.set(v)
+}
+
+// asks are the things that rule names, each with its values.
+func asks(rule *istiosecurity.Rule, userHeader string) [][]trait {
+	var sources, remotes, callers, hosts []trait
+	for _, from := range rule.GetFrom() {
+		s := from.GetSource()
+		sources = append(sources, addresses("from the address ", slices.Concat(s.GetIpBlocks(), s.GetNotIpBlocks()), setSource)...)
+		remotes = append(remotes, addresses("of a client at ", slices.Concat(s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks()), setRemote)...)
+		callers = append(callers, requestPrincipals(slices.Concat(s.GetRequestPrincipals(), s.GetNotRequestPrincipals()))...)
+	}
+	for _, to := range rule.GetTo() {
+		hosts = append(hosts, values("for the host ", slices.Concat(to.GetOperation().GetHosts(), to.GetOperation().GetNotHosts()), elsewhereHost,
+			func(v *variant, host string) { v.host = host })...)
+	}
+	all := [][]trait{sources, remotes, callers, hosts}
+	for _, when := range rule.GetWhen() {
+		all = append(all, condition(when.GetKey(), slices.Concat(when.GetValues(), when.GetNotValues()), userHeader))
+	}
+	return slices.DeleteFunc(all, func(traits []trait) bool { return len(traits) == 0 })
+}
+
+// condition are the traits of a condition, none for those that are tried in other ways: by callers, and by ports.
+func condition(key string, named []string, userHeader string) []trait {
+	switch key {
+	case "source.ip":
+		return addresses("from the address ", named, setSource)
+	case "remote.ip":
+		return addresses("of a client at ", named, setRemote)
+	case "destination.ip":
+		return addresses("to the address ", named, func(v *variant, a netip.Addr) { v.destination = a })
+	case "connection.sni":
+		return values("for the server name ", named, elsewhereHost, func(v *variant, name string) { v.sni = name })
+	case "request.auth.principal":
+		return requestPrincipals(named)
+	case "request.auth.audiences":
+		return claim([]string{"aud"}, named)
+	case "request.auth.presenter":
+		return claim([]string{"azp"}, named)
+	}
+	if rest, found := strings.CutPrefix(key, "request.auth.claims["); found {
+		return claim(strings.Split(strings.TrimSuffix(rest, "]"), "]["), named)
+	}
+	name, found := strings.CutPrefix(strings.ToLower(key), "request.headers[")
+	if name = strings.TrimSuffix(name, "]"); !found || name == userHeader || strings.HasPrefix(name, ":") {
+		return nil
+	}
+	return values("with the header "+name+": ", named, "anything", func(v *variant, value string) { v.headers[name] = value })
+}
+
+// values are traits with a sample of each of the values.
+func values(text string, named []string, other string, set func(v *variant, value string)) []trait {
+	var all []trait
+	for _, value := range named {
+		all = append(all, trait{text + value, func(v *variant) { set(v, sample(value, other)) }})
+	}
+	return all
+}
+
+func setSource(v *variant, a netip.Addr) { v.source = a }
+func setRemote(v *variant, a netip.Addr) { v.remote = a }
+
+// addresses are traits with the first address of each range.
+func addresses(text string, named []string, set func(*variant, netip.Addr)) []trait {
+	var all []trait
+	for _, value := range named {
+		a, err := netip.ParseAddr(value)
+		if prefix, bad := netip.ParsePrefix(value); bad == nil {
+			a, err = prefix.Masked().Addr(), nil
+		}
+		if err == nil {
+			all = append(all, trait{text + value, func(v *variant) { set(v, a) }})
+		}
+	}
+	return all
+}
+
+// claim is a trait of a token. Claims within others are mappings.
+func claim(path, named []string) []trait {
+	return values("with a token whose "+strings.Join(path, ".")+" is ", named, "anything", func(v *variant, value string) {
+		if v.token.Claims == nil {
+			v.token.Claims = map[string]any{}
+		}
+		into := v.token.Claims
+		for _, name := range path[:len(path)-1] {
+			within, ok := into[name].(map[string]any)
+			if !ok {
+				within = map[string]any{}
+				into[name] = within
+			}
+			into = within
+		}
+		into[path[len(path)-1]] = value
+	})
+}
+
+// requestPrincipals are written ISSUER/SUBJECT. What a star stands for follows from who verifies the token, and whose it is.
+func requestPrincipals(named []string) []trait {
+	var all []trait
+	for _, value := range named {
+		at := max(strings.LastIndex(value, "/"), 0)
+		name, subject := strings.Trim(value[:at], "*"), strings.Trim(strings.TrimPrefix(value[at:], "/"), "*")
+		text := "with a token of " + value
+		if value == "*" {
+			text = "with any token that is verified"
+		}
+		all = append(all, trait{text, func(v *variant) {
+			v.token.Issuer, v.token.Subject = name, subject
+			if v.token.Claims == nil {
+				v.token.Claims = map[string]any{}
+			}
+		}})
+	}
+	return all
+}
+
+// with is r as a request of v. A nil v changes nothing.
+func (v *variant) with(r mesh.Request) mesh.Request {
+	r.Host, r.SourceIP, r.RemoteIP, r.DestinationIP = elsewhereHost, elsewhereAddress, elsewhereAddress, elsewhereAddress
+	if v == nil {
+		return r
+	}
+	for name, value := range v.headers {
+		r.Headers[name] = []string{value}
+	}
+	if v.host != "" {
+		r.Host = v.host
+	}
+	for _, a := range []struct{ from, to *netip.Addr }{{&v.source, &r.SourceIP}, {&v.remote, &r.RemoteIP}, {&v.destination, &r.DestinationIP}} {
+		if a.from.IsValid() {
+			*a.to = *a.from
+		}
+	}
+	r.SNI = v.sni
+	return r
+}
+
+// bears says whether v is about a token.
+func (v *variant) bears() bool { return v != nil && v.token.Claims != nil }
+
+// tokenFor is the token of v for a place, as one of its issuers would write it.
+func (v *variant) tokenFor(at *place) mesh.Token {
+	name, audience := at.authenticator.Takes(v.token.Issuer)
+	by := issuer{name: name, audience: audience}
+	token := by.token(rbac.SignedIn(stranger))
+	if v.token.Subject != "" {
+		token.Subject, token.Claims["sub"] = v.token.Subject, v.token.Subject
+	}
+	maps.Copy(token.Claims, v.token.Claims)
+	return token
+}
