@@ -11,6 +11,8 @@ import (
 	"time"
 
 	istionetworking "istio.io/api/networking/v1beta1"
+	istiosecurity "istio.io/api/security/v1beta1"
+	istiotype "istio.io/api/type/v1beta1"
 	networkingv1beta1 "istio.io/client-go/pkg/apis/networking/v1beta1"
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
@@ -106,6 +108,7 @@ func (b *bench) tenants(n int) *snapshot.Snapshot {
 	config := b.config
 	config.UserIDHeader, config.UserIDPrefix = access.DefaultOptions().UserHeader, ""
 	s := &snapshot.Snapshot{Mesh: snapshot.DefaultMesh(), ClusterRoles: accessRoles()}
+	s.RequestAuthentications = append(s.RequestAuthentications, verified(s.Mesh.RootNamespace, map[string]string{"istio": "ingressgateway"}))
 	for _, name := range names("tenant", n) {
 		p := &kubeflowv1.Profile{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		p.Spec.Owner = rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "owner@" + name + ".example.com"}
@@ -128,8 +131,22 @@ func (b *bench) tenants(n int) *snapshot.Snapshot {
 			},
 		})
 		s.VirtualServices = append(s.VirtualServices, notebookRoute(name))
+		s.RequestAuthentications = append(s.RequestAuthentications, verified(name, nil))
 	}
 	return s
+}
+
+// verified takes the tokens of those who sign in: the gateway's, which writes the header of the user, and a tenant's.
+func verified(namespace string, selector map[string]string) *securityv1beta1.RequestAuthentication {
+	a := &securityv1beta1.RequestAuthentication{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "sign-in"}}
+	rule := &istiosecurity.JWTRule{Issuer: "https://dex.example.com"}
+	if len(selector) > 0 {
+		a.Spec.Selector = &istiotype.WorkloadSelector{MatchLabels: selector}
+		rule.ForwardOriginalToken = true
+		rule.OutputClaimToHeaders = []*istiosecurity.ClaimToHeader{{Header: access.DefaultOptions().UserHeader, Claim: "email"}}
+	}
+	a.Spec.JwtRules = []*istiosecurity.JWTRule{rule}
+	return a
 }
 
 // notebookRoute is what Kubeflow's notebook controller makes.
