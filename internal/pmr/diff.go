@@ -44,12 +44,18 @@ type Rules struct {
 	ReportDrift bool
 	Stale       StaleRules
 	Limits      Limits
+	// Settled may remember what was compared before. It changes how long it takes, and nothing of the plan.
+	Settled *Settled
 }
 
 // Diff plans what makes have equal to want. The same values make the same plan.
 func Diff(want Want, have Have, rules Rules) Plan {
 	d := differ{rules: rules, plan: Plan{Profiles: len(want.Profiles)}}
 	for _, name := range slices.Sorted(maps.Keys(want.Profiles)) {
+		if rules.Settled != nil {
+			rules.Settled.profile(&d, want.Profiles[name], have.Profiles[name], have)
+			continue
+		}
 		d.profile(want.Profiles[name], have.Profiles[name], have)
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.Profiles)) {

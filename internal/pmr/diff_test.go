@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	berthv1alpha1 "berth.dev/berth/api/berth/v1alpha1"
 	"berth.dev/berth/internal/pmr"
@@ -110,6 +111,81 @@ func TestDiff_settles(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
+	}
+}
+
+// What is remembered of profiles that were in line changes nothing of the next plan, whatever changed in between.
+func TestDiff_settled(t *testing.T) {
+	for seed := range uint64(500) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		want, have := anything(random)
+		rules := rulesFor("sync")
+		have, _ = settle(t, want, have, rules)
+		for _, h := range have.Profiles {
+			versioned(h.Profile, random)
+			if h.Namespace != nil {
+				versioned(h.Namespace, random)
+			}
+			for _, b := range h.Bindings {
+				versioned(b, random)
+			}
+		}
+		rules.Settled = pmr.NewSettled()
+		for round := range 4 {
+			if round > 0 {
+				disturb(random, have)
+			}
+			rules.Now = rules.Now.Add(time.Duration(random.IntN(3)) * time.Hour)
+			plain := rules
+			plain.Settled = nil
+			want, got := pmr.Diff(want, have, plain), pmr.Diff(want, have, rules)
+			if d := cmp.Diff(printed(want), printed(got)); d != "" || want.Digest() != got.Digest() || want.Profiles != got.Profiles ||
+				want.Contributors != got.Contributors || !want.Next.Equal(got.Next) {
+				t.Fatalf("seed %d, round %d: %+v with what is remembered, %+v without:\n%s", seed, round, got, want, d)
+			}
+		}
+	}
+}
+
+// versioned is obj in another version.
+func versioned(obj metav1.Object, random *rand.Rand) {
+	obj.SetResourceVersion(fmt.Sprint(random.Uint64()))
+	if obj.GetUID() == "" {
+		obj.SetUID(types.UID(fmt.Sprint(random.Uint64())))
+	}
+}
+
+// disturb changes something of one profile, as others might.
+func disturb(random *rand.Rand, have pmr.Have) {
+	names := slices.Sorted(maps.Keys(have.Profiles))
+	if len(names) == 0 {
+		return
+	}
+	h := have.Profiles[names[random.IntN(len(names))]]
+	switch i := random.IntN(6); {
+	case i == 0:
+		h.Profile = h.Profile.DeepCopy()
+		h.Profile.Spec.Owner.Name = "new@x.org"
+		versioned(h.Profile, random)
+	case i == 1:
+		h.Profile = h.Profile.DeepCopy()
+		delete(h.Profile.Labels, berthv1alpha1.SyncLabel)
+		versioned(h.Profile, random)
+	case i == 2 && h.Namespace != nil:
+		h.Namespace = h.Namespace.DeepCopy()
+		h.Namespace.OwnerReferences = nil
+		versioned(h.Namespace, random)
+	case i == 3 && len(h.Bindings) > 0:
+		h.Bindings = slices.Delete(slices.Clone(h.Bindings), 0, 1)
+	case i == 4 && len(h.Bindings) > 0:
+		b := h.Bindings[0].DeepCopy()
+		b.Subjects[0].Name = "eve@x.org"
+		versioned(b, random)
+		h.Bindings = append([]*rbacv1.RoleBinding{b}, h.Bindings[1:]...)
+	default:
+		b := binding(h.Profile.Name, "eve@x.org", "edit", "")
+		versioned(b, random)
+		h.Bindings = append(slices.Clone(h.Bindings), b)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +42,21 @@ type feed struct {
 	failures int
 	// seen is what the source had the last time, good or not.
 	seen pmrsource.Provenance
+	// settled is what there was nothing to do for, under what settledKey stands for.
+	settled    *pmr.Settled
+	settledKey string
+}
+
+// settledUnder is what is remembered of the list as long as neither it, nor the spec of s, nor any class changes.
+func (f *feed) settledUnder(s *berthv1alpha1.ProfileSync, classes []berthv1alpha1.ProfileClass) *pmr.Settled {
+	parts := []string{string(s.UID), strconv.FormatInt(s.Generation, 10), f.good.hash}
+	for i := range classes {
+		parts = append(parts, string(classes[i].UID), classes[i].ResourceVersion)
+	}
+	if key := strings.Join(parts, " "); f.settled == nil || f.settledKey != key {
+		f.settled, f.settledKey = pmr.NewSettled(), key
+	}
+	return f.settled
 }
 
 // feeds are those of all syncs.

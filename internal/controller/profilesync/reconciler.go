@@ -75,6 +75,8 @@ type input struct {
 	cluster cluster
 	have    pmr.Have
 	rules   pmr.Rules
+	// feed is where the list is from.
+	feed *feed
 	// unreachable is why the cluster can't be read.
 	unreachable error
 }
@@ -132,7 +134,7 @@ func (r *Reconciler) gather(ctx context.Context, s *berthv1alpha1.ProfileSync, f
 	if err := r.refresh(ctx, s, f, force); err != nil {
 		return input{}, err
 	}
-	in := input{list: f.good, told: f.told}
+	in := input{list: f.good, told: f.told, feed: f}
 	if in.list == nil {
 		return in, nil
 	}
@@ -149,6 +151,7 @@ func (r *Reconciler) look(ctx context.Context, s *berthv1alpha1.ProfileSync, in 
 		var classes []berthv1alpha1.ProfileClass
 		if classes, err = in.cluster.classes(ctx); err == nil {
 			in.rules = rules(s, r.Config, classes, r.Namespace, r.Now())
+			in.rules.Settled = in.feed.settledUnder(s, classes)
 			return nil
 		}
 	}

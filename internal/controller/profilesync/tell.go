@@ -50,6 +50,9 @@ func (r *Reconciler) tell(ctx context.Context, s *berthv1alpha1.ProfileSync, in 
 	var mu sync.Mutex
 	for name, state := range states {
 		p := in.have.Profiles[name].Profile
+		if status.Says(p, state) {
+			continue
+		}
 		want := *p.Status.DeepCopy()
 		status.Merge(&want, p.Generation, metav1.NewTime(r.Now()), []status.Condition{state})
 		group.Go(func() error {
@@ -66,10 +69,11 @@ func (r *Reconciler) tell(ctx context.Context, s *berthv1alpha1.ProfileSync, in 
 	return waiting, errors.Join(errs...)
 }
 
-// states are the conditions of the profiles under s, by their names, as far as they differ from what the profiles say.
+// states are the conditions of the profiles under s, by their names.
 func states(s *berthv1alpha1.ProfileSync, in input, left pmr.Plan, outcomes []enact.Outcome) map[string]status.Condition {
 	troubled := troubles(left, outcomes)
 	found := map[string]status.Condition{}
+	good := succeeded(kubeflowv1.ConditionSynced, fmt.Sprintf("the profile and its contributors are as the list of ProfileSync %s asks", s.Name))
 	for name, h := range in.have.Profiles {
 		if h.Profile.Labels[berthv1alpha1.SyncLabel] != s.Name || !h.Profile.DeletionTimestamp.IsZero() {
 			continue
@@ -79,7 +83,7 @@ func states(s *berthv1alpha1.ProfileSync, in input, left pmr.Plan, outcomes []en
 			state, trouble = failed(kubeflowv1.ConditionSynced, berthv1alpha1.ReasonStale, staleMessage(s, h.Profile)), true
 		}
 		if !trouble {
-			state = succeeded(kubeflowv1.ConditionSynced, fmt.Sprintf("the profile and its contributors are as the list of ProfileSync %s asks", s.Name))
+			state = good
 		}
 		found[name] = state
 	}

@@ -45,6 +45,12 @@ func Merge(status *kubeflowv1.ProfileStatus, generation int64, now metav1.Time, 
 	slices.SortStableFunc(status.Conditions, func(a, b metav1.Condition) int { return rank(a.Type) - rank(b.Type) })
 }
 
+// Says says whether p's status has the condition, about p as it is.
+func Says(p *kubeflowv1.Profile, c Condition) bool {
+	told := meta.FindStatusCondition(p.Status.Conditions, c.Type)
+	return told != nil && told.Status == c.Status && told.Reason == c.Reason && told.Message == clip(c.Message) && told.ObservedGeneration == p.Generation
+}
+
 // ranked are the types of conditions in the order in which people read them: the summary first.
 var ranked = []string{
 	kubeflowv1.ConditionReady, kubeflowv1.ConditionNamespaceReady, kubeflowv1.ConditionMeshReady,
