@@ -27,6 +27,8 @@ const (
 	goalPlanHeap  = 500.0 // MB
 	goalSyncRatio = 0.5   // of the raw rate
 	goalUnchanged = 1.0   // seconds of processor time
+	// unchangedPasses is how often a list is read again: garbage is not collected in every pass.
+	unchangedPasses = 5
 )
 
 // measureSync is the part about profile syncs.
@@ -148,13 +150,16 @@ func (b *bench) unchangedSync(ctx context.Context, s *berthv1alpha1.ProfileSync)
 	if err != nil {
 		return err
 	}
-	patch := client.MergeFrom(s.DeepCopy())
-	s.Annotations = map[string]string{berthv1alpha1.SyncNowAnnotation: "again"}
-	if err := b.client.Patch(ctx, s, patch); err != nil {
-		return fmt.Errorf("have the source read again: %w", err)
-	}
-	if err := b.awaitSynced(ctx, s, "again"); err != nil {
-		return err
+	for i := range unchangedPasses {
+		asked := fmt.Sprint("again-", i)
+		patch := client.MergeFrom(s.DeepCopy())
+		s.Annotations = map[string]string{berthv1alpha1.SyncNowAnnotation: asked}
+		if err := b.client.Patch(ctx, s, patch); err != nil {
+			return fmt.Errorf("have the source read again: %w", err)
+		}
+		if err := b.awaitSynced(ctx, s, asked); err != nil {
+			return err
+		}
 	}
 	after, err := b.rest(ctx)
 	if err != nil {
@@ -169,7 +174,8 @@ func (b *bench) unchangedSync(ctx context.Context, s *berthv1alpha1.ProfileSync)
 		delete(writes, own)
 	}
 	b.report.add("the same list again", writesFigure("writes of a restart", before.since(started)), writesFigure("writes, besides those that ask for it", writes),
-		seconds("controller's processor time", spent-cpu).atMost(goalUnchanged))
+		seconds(fmt.Sprintf("controller's processor time, the mean of %d times", unchangedPasses), (spent-cpu)/unchangedPasses).atMost(goalUnchanged),
+		seconds("controller's processor time for its restart", cpu))
 	return nil
 }
 

@@ -16,8 +16,11 @@ import (
 const (
 	// gcPercent lets garbage grow to more than what lives, while there is room: collecting it costs time in a burst.
 	gcPercent = 150
-	// interval is how often the room is compared with what lives.
-	interval = 5 * time.Second
+	// interval is how often the room is compared with what lives. While that grows fast, as at a start, a room that is too
+	// small has garbage collected over and over.
+	interval = time.Second
+	// large is from where on more lives than that collecting its garbage is worth the memory that it takes not to.
+	large = 256 << 20
 )
 
 // Keep keeps the process within room, in bytes, until ctx ends. The room grows with what lives, as collecting garbage over
@@ -30,7 +33,7 @@ func Keep(ctx context.Context, room int64) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
-		debug.SetMemoryLimit(max(room, living()*3/2))
+		debug.SetMemoryLimit(max(room, roomFor(living())))
 		select {
 		case <-ctx.Done():
 			return
@@ -38,6 +41,9 @@ func Keep(ctx context.Context, room int64) {
 		}
 	}
 }
+
+// roomFor is how much those take who live, with their garbage: half as much again, and of what is large twice as much.
+func roomFor(living int64) int64 { return living + living/2 + max(living-large, 0)/2 }
 
 // living is how many bytes were alive when garbage was last collected.
 func living() int64 {
