@@ -161,6 +161,13 @@ func TestDiff_mesh(t *testing.T) {
 			change: policy("{rules: [{to: [{operation: {hosts: [models.example.com]}}]}]}"),
 			who:    plain, want: " (outsider) + all methods: all paths for the host models.example.com" + by,
 		},
+		"addresses of connections": {
+			change: policy("{rules: [{from: [{source: {ipBlocks: [10.1.0.0/16]}}]}]}"),
+			who:    plain, want: " (outsider) + all methods: all paths from the address 10.1.0.0/16" + by,
+		},
+		"addresses of connections, behind the gateway": {
+			change: policy("{rules: [{from: [{source: {ipBlocks: [10.1.0.0/16]}}]}]}"), who: "anybody else who has signed in",
+		},
 		"addresses": {
 			change: policy("{rules: [{from: [{source: {remoteIpBlocks: [10.1.0.0/16]}}]}]}"),
 			who:    plain, want: " (outsider) + all methods: all paths of a client at 10.1.0.0/16" + by,

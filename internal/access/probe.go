@@ -235,7 +235,8 @@ func (e *Engine) ask(c *caller, at *place, r mesh.Request, x *variant) mesh.Deci
 		return first
 	}
 	seen.Received, seen.Token = nil, nil
-	seen.Principal = e.principal(e.gateway.Namespace, e.gateway.account)
+	// The connection is the gateway's from here on, and none that a policy names.
+	seen.Principal, seen.SourceIP, seen.SNI = e.principal(e.gateway.Namespace, e.gateway.account), elsewhereAddress, ""
 	then := e.decide(at, seen)
 	if then.Verdict == mesh.Allowed {
 		then.Verdict = first.Verdict

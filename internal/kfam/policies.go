@@ -113,11 +113,11 @@ func policiesOf(bindings ...*rbacv1.RoleBinding) map[string]bool {
 // when the index knows that deleted are gone.
 func (c *contributors) removePolicies(ctx context.Context, namespace string, names map[string]bool, deleted []*rbacv1.RoleBinding) (found int, err error) {
 	for _, name := range slices.Sorted(maps.Keys(names)) {
+		again := false
 		err := withoutMesh(retry.RetryOnConflict(retry.DefaultRetry, func() error {
 			// The index learns of what was deleted while the policy is being read.
-			policy := &metav1.PartialObjectMetadata{}
-			policy.SetGroupVersionKind(render.AuthorizationPolicyKind)
-			err := c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, policy)
+			policy, err := c.policy(ctx, namespace, name, again)
+			again = true
 			c.index.awaitGone(ctx, deleted)
 			if err != nil || policiesOf(c.index.contributorBindings(namespace)...)[name] {
 				return client.IgnoreNotFound(err)
@@ -134,6 +134,23 @@ func (c *contributors) removePolicies(ctx context.Context, namespace string, nam
 	}
 	c.index.awaitGone(ctx, deleted)
 	return found, nil
+}
+
+// policy reads a policy, to be removed in the version that was read: first from the API server's memory, which costs it
+// less and may be a moment behind. What is not a contributor's there, or was found to have changed, is read as it is.
+func (c *contributors) policy(ctx context.Context, namespace, name string, fresh bool) (*metav1.PartialObjectMetadata, error) {
+	read := func(version string) (*metav1.PartialObjectMetadata, error) {
+		policy := &metav1.PartialObjectMetadata{}
+		policy.SetGroupVersionKind(render.AuthorizationPolicyKind)
+		return policy, c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, policy,
+			&client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: version}})
+	}
+	if !fresh {
+		if policy, err := read("0"); err == nil && render.IsContributorPolicy(policy) {
+			return policy, nil
+		}
+	}
+	return read("")
 }
 
 // removeStray removes policies that are want's by their annotations and belong to no RoleBinding, such as the rest of a

@@ -4,16 +4,22 @@
 package kfam_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	securityv1beta1 "istio.io/client-go/pkg/apis/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	kubeflowv1 "berth.dev/berth/api/kubeflow/v1"
 	"berth.dev/berth/internal/controller/controllertest"
@@ -77,6 +83,53 @@ func TestDefect16_aBindingOfSeveralLosesOne(t *testing.T) {
 	a.must(http.MethodDelete, bindingsPath, inviteKind(ns, "Group", "ml", "edit"), user(ann))
 	a.must(http.MethodDelete, bindingsPath, invite(ns, cleo, "edit"), user(ann))
 	wantInvited(t, at, ns)
+}
+
+// The API server's memory may be behind what is stored. What it has then is neither deleted nor taken for the last word.
+func TestDeleteBinding_whileTheMemoryIsBehind(t *testing.T) {
+	t.Parallel()
+	at := onQuiet(t)
+	cases := map[string]func(*metav1.PartialObjectMetadata) error{
+		"without the policy": func(p *metav1.PartialObjectMetadata) error {
+			return apierrors.NewNotFound(schema.GroupResource{Resource: "authorizationpolicies"}, p.Name)
+		},
+		"with an older version": func(p *metav1.PartialObjectMetadata) error {
+			p.ResourceVersion = "1"
+			return nil
+		},
+		"with another of that name": func(p *metav1.PartialObjectMetadata) error {
+			p.UID = "of-another"
+			return nil
+		},
+		"with what was no contributor's": func(p *metav1.PartialObjectMetadata) error {
+			p.Annotations = nil
+			return nil
+		},
+	}
+	for name, behind := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			a := serve(t, at, through(t, at, interceptor.Funcs{
+				Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+					err := c.Get(ctx, key, obj, opts...)
+					policy, ok := obj.(*metav1.PartialObjectMetadata)
+					if o := (&client.GetOptions{}).ApplyOptions(opts); ok && err == nil && o.Raw != nil && o.Raw.ResourceVersion == "0" {
+						asked.Add(1)
+						return behind(policy)
+					}
+					return err
+				},
+			}))
+			ns := tenant(t, at, a)
+			a.must(http.MethodPost, bindingsPath, invite(ns, ben, "edit"), user(ann))
+			a.must(http.MethodDelete, bindingsPath, invite(ns, ben, "edit"), user(ann))
+			wantInvited(t, at, ns)
+			if asked.Load() != 1 {
+				t.Errorf("its memory was asked %d times, want once", asked.Load())
+			}
+		})
+	}
 }
 
 // The role is part of what is removed.
