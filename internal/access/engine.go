@@ -4,8 +4,8 @@
 package access
 
 import (
-	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -128,8 +128,8 @@ func (e *Engine) resource(user rbac.User, q rbac.Question) Step {
 
 // said is a grant as a sentence.
 func said(g rbac.Grant) string {
-	text := fmt.Sprintf("it gives %s to %s %s", g.Role, strings.ToLower(g.Subject.Kind), cmp.Or(namespaced(g.Subject.Namespace, g.Subject.Name), g.Subject.Name))
-	rule := fmt.Sprintf("rule %d", g.Rule.Index)
+	text := "it gives " + g.Role.String() + " to " + strings.ToLower(g.Subject.Kind) + " " + namespaced(g.Subject.Namespace, g.Subject.Name)
+	rule := "rule " + strconv.Itoa(g.Rule.Index)
 	if g.Rule.From != g.Role {
 		rule += " of " + g.Rule.From.String() + ", which is part of it,"
 	}

@@ -113,7 +113,7 @@ func (e *Engine) signIn(user rbac.User, v visit, step *Step) (visit, bool) {
 		bearing.carry(token)
 		a := authenticator.Authenticate(bearing.Request, bearing.tokens)
 		if a.Verdict == mesh.Allowed && strings.Join(a.Request.Headers[e.options.UserHeader], ",") == e.options.UserPrefix+user.Name {
-			step.Notes = append(step.Notes, fmt.Sprintf("%s has signed in with a token of %s", user.Name, issuer.name))
+			step.Notes = append(step.Notes, user.Name+" has signed in with a token of "+issuer.name)
 			bearing.Request = a.Request
 			return bearing, false
 		}

@@ -111,7 +111,7 @@ func (e *Engine) follow(r mesh.Request) (Step, routed) {
 	case found.service == "":
 		way.Why = found.says
 	default:
-		way.Why = fmt.Sprintf("leads to the Service %s as %s", found.service, found.request.Path)
+		way.Why = "leads to the Service " + found.service + " as " + found.request.Path
 	}
 	return way, found
 }

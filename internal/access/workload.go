@@ -153,9 +153,15 @@ func (e *Engine) assumed(namespace string, pod map[string]string) mesh.Enforcer 
 	return mesh.None
 }
 
+// servicePort is a Service, written namespace/name, and one of its ports.
+type servicePort struct {
+	name string
+	port uint32
+}
+
 // behind is the workload behind a port of a Service, and the Service. What guards it is looked up once.
 func (e *Engine) behind(name string, port uint32) (*place, *corev1.Service, error) {
-	key := fmt.Sprintf("%s:%d", name, port)
+	key := servicePort{name, port}
 	if known, found := e.places.Load(key); found {
 		if at, ok := known.(*place); ok {
 			return at, e.services[name], nil

@@ -6,8 +6,8 @@
 package mesh
 
 import (
-	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -116,5 +116,5 @@ func (d Decision) By() string {
 
 // What Istio calls a rule of a policy.
 func ruleName(namespace, name string, rule int) string {
-	return fmt.Sprintf("ns[%s]-policy[%s]-rule[%d]", namespace, name, rule)
+	return "ns[" + namespace + "]-policy[" + name + "]-rule[" + strconv.Itoa(rule) + "]"
 }
