@@ -133,6 +133,10 @@ func TestDiff_mesh(t *testing.T) {
 			change: policy(`{rules: [{to: [{operation: {paths: [/v1/*], methods: [GET]}}], when: [{key: "request.headers[X-Team]", values: [research, "sales-*"]}]}]}`),
 			who:    plain, want: " (outsider) + GET: /v1/x with the header x-team: sales-*" + by,
 		},
+		"a header, but for those who send another": {
+			change: policy(`{rules: [{when: [{key: "request.headers[X-Test]", notValues: ["*"]}, {key: "request.headers[X-Team]", values: [research]}]}]}`),
+			who:    plain, want: " (outsider) + all methods: all paths with the header x-team: research" + by,
+		},
 		"a header, refused": {
 			change: policy(`{action: DENY, rules: [{when: [{key: "request.headers[X-Team]", values: [research]}]}]}`),
 			who:    "rita@example.com", want: " - all methods: all paths with the header x-team: research",

@@ -46,27 +46,24 @@ const elsewhereHost = "another-host.example"
 
 var elsewhereAddress = netip.AddrFrom4([4]byte{192, 0, 2, 1}) // for documentation, by RFC 5737
 
-// variantsOf are those of all rules, each once: for each value that a rule names one that has it, and else the first of
-// whatever the rule names.
+// variantsOf are those of all rules, each once: for each value that a rule names one that has it, and else the first that it
+// asks for of everything.
 func variantsOf(policies []*securityv1beta1.AuthorizationPolicy, userHeader string) []variant {
 	var all []variant
 	for _, policy := range policies {
 		for _, rule := range policy.Spec.GetRules() {
 			asked := asks(rule, userHeader)
-			for i, traits := range asked {
-				for _, one := range traits {
+			for i := range asked {
+				for _, one := range slices.Concat(asked[i].wanted, asked[i].unwanted) {
 					v := variant{headers: map[string]string{}}
-					for j, others := range asked {
-						if j != i {
-							v.have(others[0])
+					for j := range asked {
+						if j != i && len(asked[j].wanted) > 0 {
+							v.have(asked[j].wanted[0])
 						}
 					}
 					v.have(one)
 					for _, to := range rule.GetTo() {
 						v.operation(to.GetOperation())
-					}
-					if len(v.paths) == 0 {
-						v.paths = []string{elsewherePath}
 					}
 					all = append(all, v)
 				}
@@ -84,84 +81,100 @@ func (v *variant) have(t trait) {
 	t.set(v)
 }
 
-// asks are the things that rule names, each with its values.
-func asks(rule *istiosecurity.Rule, userHeader string) [][]trait {
-	var sources, remotes, callers, hosts []trait
-	for _, from := range rule.GetFrom() {
-		s := from.GetSource()
-		sources = append(sources, addresses("from the address ", slices.Concat(s.GetIpBlocks(), s.GetNotIpBlocks()), setSource)...)
-		remotes = append(remotes, addresses("of a client at ", slices.Concat(s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks()), setRemote)...)
-		callers = append(callers, requestPrincipals(slices.Concat(s.GetRequestPrincipals(), s.GetNotRequestPrincipals()))...)
-	}
-	for _, to := range rule.GetTo() {
-		hosts = append(hosts, values("for the host ", slices.Concat(to.GetOperation().GetHosts(), to.GetOperation().GetNotHosts()), elsewhereHost,
-			func(v *variant, host string) { v.host = host })...)
-	}
-	all := [][]trait{sources, remotes, callers, hosts}
-	for _, when := range rule.GetWhen() {
-		all = append(all, condition(when.GetKey(), slices.Concat(when.GetValues(), when.GetNotValues()), userHeader))
-	}
-	return slices.DeleteFunc(all, func(traits []trait) bool { return len(traits) == 0 })
+// ask is one thing that a rule names: the values of which it wants one, and those that it does not want.
+type ask struct{ wanted, unwanted []trait }
+
+func askFor(wanted, unwanted []string, traits func(named []string) []trait) ask {
+	return ask{traits(wanted), traits(unwanted)}
 }
 
-// condition are the traits of a condition, none for those that are tried in other ways: by callers, and by ports.
-func condition(key string, named []string, userHeader string) []trait {
+// or adds what another part of the rule names of the same thing: either will do.
+func (a *ask) or(other ask) {
+	a.wanted, a.unwanted = append(a.wanted, other.wanted...), append(a.unwanted, other.unwanted...)
+}
+
+// asks are the things that rule names.
+func asks(rule *istiosecurity.Rule, userHeader string) []ask {
+	var sources, remotes, callers, hosts ask
+	for _, from := range rule.GetFrom() {
+		s := from.GetSource()
+		sources.or(askFor(s.GetIpBlocks(), s.GetNotIpBlocks(), addresses("from the address ", setSource)))
+		remotes.or(askFor(s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks(), addresses("of a client at ", setRemote)))
+		callers.or(askFor(s.GetRequestPrincipals(), s.GetNotRequestPrincipals(), requestPrincipals))
+	}
+	for _, to := range rule.GetTo() {
+		hosts.or(askFor(to.GetOperation().GetHosts(), to.GetOperation().GetNotHosts(),
+			values("for the host ", elsewhereHost, func(v *variant, host string) { v.host = host })))
+	}
+	all := []ask{sources, remotes, callers, hosts}
+	for _, when := range rule.GetWhen() {
+		if traits := condition(when.GetKey(), userHeader); traits != nil {
+			all = append(all, askFor(when.GetValues(), when.GetNotValues(), traits))
+		}
+	}
+	return all
+}
+
+// condition makes the traits of a condition, and is nil for those that are tried in other ways: by callers, and by ports.
+func condition(key string, userHeader string) func(named []string) []trait {
 	switch key {
 	case "source.ip":
-		return addresses("from the address ", named, setSource)
+		return addresses("from the address ", setSource)
 	case "remote.ip":
-		return addresses("of a client at ", named, setRemote)
+		return addresses("of a client at ", setRemote)
 	case "destination.ip":
-		return addresses("to the address ", named, func(v *variant, a netip.Addr) { v.destination = a })
+		return addresses("to the address ", func(v *variant, a netip.Addr) { v.destination = a })
 	case "connection.sni":
-		return values("for the server name ", named, elsewhereHost, func(v *variant, name string) { v.sni = name })
+		return values("for the server name ", elsewhereHost, func(v *variant, name string) { v.sni = name })
 	case "request.auth.principal":
-		return requestPrincipals(named)
+		return requestPrincipals
 	case "request.auth.audiences":
-		return claim([]string{"aud"}, named)
+		return claim("aud")
 	case "request.auth.presenter":
-		return claim([]string{"azp"}, named)
+		return claim("azp")
 	}
 	if rest, found := strings.CutPrefix(key, "request.auth.claims["); found {
-		return claim(strings.Split(strings.TrimSuffix(rest, "]"), "]["), named)
+		return claim(strings.Split(strings.TrimSuffix(rest, "]"), "][")...)
 	}
 	name, found := strings.CutPrefix(strings.ToLower(key), "request.headers[")
 	if name = strings.TrimSuffix(name, "]"); !found || name == userHeader || strings.HasPrefix(name, ":") {
 		return nil
 	}
-	return values("with the header "+name+": ", named, "anything", func(v *variant, value string) { v.headers[name] = value })
+	return values("with the header "+name+": ", "anything", func(v *variant, value string) { v.headers[name] = value })
 }
 
-// values are traits with a sample of each of the values.
-func values(text string, named []string, other string, set func(v *variant, value string)) []trait {
-	var all []trait
-	for _, value := range named {
-		all = append(all, trait{text + value, func(v *variant) { set(v, sample(value, other)) }})
+// values makes traits with a sample of each of the values.
+func values(text, other string, set func(v *variant, value string)) func(named []string) []trait {
+	return func(named []string) (all []trait) {
+		for _, value := range named {
+			all = append(all, trait{text + value, func(v *variant) { set(v, sample(value, other)) }})
+		}
+		return all
 	}
-	return all
 }
 
 func setSource(v *variant, a netip.Addr) { v.source = a }
 func setRemote(v *variant, a netip.Addr) { v.remote = a }
 
-// addresses are traits with the first address of each range.
-func addresses(text string, named []string, set func(*variant, netip.Addr)) []trait {
-	var all []trait
-	for _, value := range named {
-		a, err := netip.ParseAddr(value)
-		if prefix, bad := netip.ParsePrefix(value); bad == nil {
-			a, err = prefix.Masked().Addr(), nil
+// addresses makes traits with the first address of each range.
+func addresses(text string, set func(*variant, netip.Addr)) func(named []string) []trait {
+	return func(named []string) (all []trait) {
+		for _, value := range named {
+			a, err := netip.ParseAddr(value)
+			if prefix, bad := netip.ParsePrefix(value); bad == nil {
+				a, err = prefix.Masked().Addr(), nil
+			}
+			if err == nil {
+				all = append(all, trait{text + value, func(v *variant) { set(v, a) }})
+			}
 		}
-		if err == nil {
-			all = append(all, trait{text + value, func(v *variant) { set(v, a) }})
-		}
+		return all
 	}
-	return all
 }
 
-// claim is a trait of a token. Claims within others are mappings.
-func claim(path, named []string) []trait {
-	return values("with a token whose "+strings.Join(path, ".")+" is ", named, "anything", func(v *variant, value string) {
+// claim makes traits of a token. Claims within others are mappings.
+func claim(path ...string) func(named []string) []trait {
+	return values("with a token whose "+strings.Join(path, ".")+" is ", "anything", func(v *variant, value string) {
 		if v.token.Claims == nil {
 			v.token.Claims = map[string]any{}
 		}
