@@ -16,7 +16,6 @@ import (
 	"berth.dev/berth/internal/access/mesh"
 	"berth.dev/berth/internal/access/rbac"
 	"berth.dev/berth/internal/identity"
-	"berth.dev/berth/internal/render"
 )
 
 // probes are requests that together tell policies apart: for each value that a policy names one that has it, and one that
@@ -35,9 +34,11 @@ const mostProbes = 24
 const (
 	elsewherePath      = "/anything/else"
 	elsewhereNamespace = "another-namespace"
+	// tenantAccount is what tenants run has, mostly.
+	tenantAccount = "default-editor"
 )
 
-// collect adds what policies name. Those of e decide what is understood.
+// collect adds what policies of e's mesh name.
 func (p *probes) collect(e *Engine, policies []*securityv1beta1.AuthorizationPolicy) {
 	for _, policy := range policies {
 		for _, rule := range policy.Spec.GetRules() {
@@ -81,7 +82,7 @@ func (p *probes) sources(e *Engine, namespace string, principals, namespaces, ac
 		case pattern == "*":
 			pattern = elsewhereNamespace
 		case e.isTenant(pattern):
-			account = render.EditorName // what tenants run has it, mostly
+			account = tenantAccount
 		}
 		p.principals = append(p.principals, e.principal(strings.ReplaceAll(pattern, "*", "x"), account))
 	}
@@ -136,7 +137,7 @@ func (p *probes) finish(trustDomain, namespace string) (cut bool) {
 	p.paths = slices.DeleteFunc(p.paths, func(path string) bool { return !strings.HasPrefix(path, "/") })
 	p.paths = tidy(p.paths, elsewherePath)
 	p.people = tidy(p.people)
-	p.principals = tidy(p.principals, trustDomain+"/ns/"+elsewhereNamespace+"/sa/default", trustDomain+"/ns/"+namespace+"/sa/default-editor")
+	p.principals = tidy(p.principals, trustDomain+"/ns/"+elsewhereNamespace+"/sa/default", trustDomain+"/ns/"+namespace+"/sa/"+tenantAccount)
 	p.ports = append(p.ports, 8888) //nolint:mnd // where notebooks listen
 	slices.Sort(p.ports)
 	p.ports = slices.Compact(p.ports)

@@ -41,10 +41,10 @@ type trait struct {
 	set  func(*variant)
 }
 
-// Elsewhere is also an address and a host that no policy names.
+// elsewhereHost and elsewhereAddress are what no policy names. Source of the address: RFC 5737.
 const elsewhereHost = "another-host.example"
 
-var elsewhereAddress = netip.AddrFrom4([4]byte{192, 0, 2, 1}) // for documentation, by RFC 5737
+var elsewhereAddress = netip.AddrFrom4([4]byte{192, 0, 2, 1})
 
 // variantsOf are those of all rules, each once: for each value that a rule names one that has it, and else the first that it
 // asks for of everything.

@@ -209,13 +209,12 @@ scope: GLOBAL
 	if want := "rule 0 denies more than it says, as ztunnels don't see methods; rule 1 never matches, and so denies nothing, as ztunnels don't see connection.sni"; lost != want {
 		t.Errorf("lost = %q, want %q", lost, want)
 	}
-	for namespace, scope := range map[string]string{"team": "NAMESPACE", "istio-system": "WORKLOAD_SELECTOR"} {
-		list[0].Namespace = namespace
-		if namespace == "istio-system" {
-			list = policies(t, "metadata: {name: p, namespace: istio-system}\nspec: {selector: {matchLabels: {a: b}}}")
-		}
-		if got, _ := ZtunnelRules(list[0], "istio-system"); got.Scope != scope {
-			t.Errorf("scope in %s = %s, want %s", namespace, got.Scope, scope)
-		}
+	list[0].Namespace = "team"
+	if got, _ := ZtunnelRules(list[0], "istio-system"); got.Scope != "NAMESPACE" {
+		t.Errorf("the scope of a policy of another namespace is %s", got.Scope)
+	}
+	list = policies(t, "metadata: {name: p, namespace: istio-system}\nspec: {selector: {matchLabels: {a: b}}}")
+	if got, _ := ZtunnelRules(list[0], "istio-system"); got.Scope != "WORKLOAD_SELECTOR" {
+		t.Errorf("the scope of a policy with a selector is %s", got.Scope)
 	}
 }

@@ -8,8 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,18 +41,20 @@ type feed struct {
 	failures int
 	// seen is what the source had the last time, good or not.
 	seen pmrsource.Provenance
-	// settled is what there was nothing to do for, under what settledKey stands for.
+	// settled is what there was nothing to do for with the good list, under what settledKey stands for.
 	settled    *pmr.Settled
 	settledKey string
 }
 
-// settledUnder is what is remembered of the list as long as neither it, nor the spec of s, nor any class changes.
+// settledUnder is what is remembered of the good list as long as neither the spec of s nor any class changes.
 func (f *feed) settledUnder(s *berthv1alpha1.ProfileSync, classes []berthv1alpha1.ProfileClass) *pmr.Settled {
-	parts := []string{string(s.UID), strconv.FormatInt(s.Generation, 10), f.good.hash}
+	versions := []string{}
 	for i := range classes {
-		parts = append(parts, string(classes[i].UID), classes[i].ResourceVersion)
+		versions = append(versions, string(classes[i].UID)+" "+classes[i].ResourceVersion)
 	}
-	if key := strings.Join(parts, " "); f.settled == nil || f.settledKey != key {
+	slices.Sort(versions) // a cache has no order
+	key := fmt.Sprintf("%s %d %q", s.UID, s.Generation, versions)
+	if f.settled == nil || f.settledKey != key {
 		f.settled, f.settledKey = pmr.NewSettled(), key
 	}
 	return f.settled
@@ -224,6 +225,7 @@ func (f *feed) read(s *berthv1alpha1.ProfileSync, files pmrsource.Files, now tim
 	}
 	want := pmr.Resolve(doc)
 	f.good = &list{want: want, hash: want.Hash(), provenance: files.Provenance}
+	f.settled = nil // that was for the list before
 	message := "the list can be used"
 	if warnings := summary(findings, pmr.Warning); warnings != "" {
 		message += "; " + warnings

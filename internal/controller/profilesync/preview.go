@@ -18,7 +18,7 @@ import (
 func (r *Reconciler) Preview(ctx context.Context, s *berthv1alpha1.ProfileSync) (pmr.Plan, error) {
 	f := &feed{}
 	defer f.close()
-	in := input{}
+	in := input{feed: f}
 	if err := r.refresh(ctx, s, f, true); err != nil {
 		return pmr.Plan{}, err
 	}
