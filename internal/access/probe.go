@@ -137,7 +137,7 @@ func (p *probes) finish(trustDomain, namespace string) (cut bool) {
 	p.paths = slices.DeleteFunc(p.paths, func(path string) bool { return !strings.HasPrefix(path, "/") })
 	p.paths = tidy(p.paths, elsewherePath)
 	p.people = tidy(p.people)
-	p.principals = tidy(p.principals, trustDomain+"/ns/"+elsewhereNamespace+"/sa/default", trustDomain+"/ns/"+namespace+"/sa/"+tenantAccount)
+	p.principals = tidy(p.principals, trustDomain+"/ns/"+elsewhereNamespace+"/sa/"+defaultAccount, trustDomain+"/ns/"+namespace+"/sa/"+tenantAccount)
 	p.ports = append(p.ports, 8888) //nolint:mnd // where notebooks listen
 	slices.Sort(p.ports)
 	p.ports = slices.Compact(p.ports)

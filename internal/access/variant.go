@@ -211,7 +211,7 @@ func requestPrincipals(named []string) []trait {
 	return all
 }
 
-// with is r as a request of v. A nil v changes nothing.
+// with is r as a request of v, and where v says nothing, or is nil, one of what no policy names.
 func (v *variant) with(r mesh.Request) mesh.Request {
 	r.Host, r.SourceIP, r.RemoteIP, r.DestinationIP = elsewhereHost, elsewhereAddress, elsewhereAddress, elsewhereAddress
 	if v == nil {

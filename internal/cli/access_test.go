@@ -82,20 +82,7 @@ func TestAccess_golden(t *testing.T) {
 	for name, line := range cases {
 		t.Run(name, func(t *testing.T) {
 			out, told, code := ranAccess(t, append(strings.Fields(line), "--from", accessCluster)...)
-			got := fmt.Sprintf("%s%s[%d]\n", out, told, code)
-			path := filepath.Join("testdata/access", name+".txt")
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(string(want), got); d != "" {
-				t.Errorf("-want, +got; go test ./internal/cli -run Access -update takes it over:\n%s", d)
-			}
+			golden(t, "access/"+name+".txt", fmt.Sprintf("%s%s[%d]\n", out, told, code))
 		})
 	}
 }

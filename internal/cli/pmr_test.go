@@ -31,10 +31,10 @@ func ran(t *testing.T, args ...string) (out, told string, code int) {
 	return ranCommand(t, append([]string{"pmr"}, args...)...)
 }
 
-// golden compares with a file of testdata/pmr.
+// golden compares got with testdata/name.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata/pmr", name)
+	path := filepath.Join("testdata", name)
 	if *update {
 		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
@@ -42,10 +42,10 @@ func golden(t *testing.T, name, got string) {
 	}
 	want, err := os.ReadFile(path)
 	if err != nil {
-		t.Fatalf("%v: go test ./internal/cli -run PMR -update writes it", err)
+		t.Fatalf("%v: go test ./internal/cli -run %s -update writes it", err, t.Name())
 	}
 	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("-want, +got; go test ./internal/cli -run PMR -update takes it over:\n%s", d)
+		t.Errorf("-want, +got; go test ./internal/cli -run %s -update takes it over:\n%s", t.Name(), d)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestPMR_golden(t *testing.T) {
 			if code != tc.code {
 				t.Errorf("the exit code is %d, want %d", code, tc.code)
 			}
-			golden(t, name+".txt", out+told)
+			golden(t, "pmr/"+name+".txt", out+told)
 		})
 	}
 }
@@ -222,7 +222,7 @@ func TestPMR_planAgainst(t *testing.T) {
 	if code != 2 {
 		t.Errorf("the exit code is %d", code)
 	}
-	golden(t, "plan-against.txt", out)
+	golden(t, "pmr/plan-against.txt", out)
 	outside := write(t, "pmr.yaml", "profiles: []\n")
 	if out, told, code := ran(t, "plan", "--against", "HEAD", "-f", outside); code != 1 || !strings.Contains(told, "in no git repository") {
 		t.Errorf("exit code %d:\n%s%s", code, out, told)

@@ -29,23 +29,6 @@ func roles(t *testing.T, args ...string) (out, told string, code int) {
 	return ranCommand(t, append([]string{"roles"}, args...)...)
 }
 
-func goldenRoles(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata/roles", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v: go test ./internal/cli -run Roles -update writes it", err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("-want, +got; go test ./internal/cli -run Roles -update takes it over:\n%s", d)
-	}
-}
-
 // distribution is a directory with the roles and the kinds of a distribution of Kubeflow.
 func distribution(t *testing.T) string {
 	t.Helper()
@@ -86,7 +69,7 @@ func TestRoles_golden(t *testing.T) {
 			if code != tc.code || told != "" {
 				t.Errorf("exit code %d, %s", code, told)
 			}
-			goldenRoles(t, name+".txt", out)
+			golden(t, "roles/"+name+".txt", out)
 			const terminal = 100
 			for line := range strings.Lines(out) {
 				if strings.HasPrefix(name, "check") && name != "check-json" && len(line) > terminal {
